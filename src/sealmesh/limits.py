@@ -1,0 +1,83 @@
+"""Every bound on what others may send or hold, with its reason (DESIGN.md section 10, PROTOCOL.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- HTTP, from apps on this machine -----------------------------------------------------------------------------
+HTTP_BODY_MAX: Final = 64 * MIB  # images and long contexts fit; more is a mistake or an attack
+HTTP_HEAD_MAX: Final = 64 * KIB  # uvicorn alone takes 10 MB
+HTTP_HEADERS_MAX: Final = 100  # uvicorn alone takes 10,000
+HTTP_HEAD_TIMEOUT_S: Final = 5.0  # a slow head holds a socket for nothing
+HTTP_BODY_IDLE_S: Final = 10.0  # a body that makes no progress for so long is cut with 408
+HTTP_CONNECTIONS_MAX: Final = 2048  # sockets held for apps at once
+JSON_DEPTH_MAX: Final = 128  # deeper nesting is refused before any parser recurses
+
+# --- streams between nodes ------------------------------------------------------------------------------------------
+STREAMS_PER_MEMBER_MAX: Final = 1024  # PROTOCOL.md, Streams
+STREAM_OPEN_TIMEOUT_S: Final = 5.0  # open_bi blocks silently when none is free
+STREAM_KIND_TIMEOUT_S: Final = 10.0  # the first frame of a stream arrives within this
+CONNECT_TIMEOUT_S: Final = 10.0
+READ_CHUNK: Final = 64 * KIB  # what one read from a stream takes at most
+ADMISSION_MAX: Final = 1 * KIB  # grant, membership and both signatures
+ADMISSION_TIMEOUT_S: Final = 5.0
+
+# --- the sealed exchange -----------------------------------------------------------------------------------------------
+FRAME_MAX: Final = 64 * KIB  # ciphertext of one frame
+ENCAPSULATION_MAX: Final = 2 * KIB  # the larger suite needs 1,168 bytes
+HEAD_CONTENT_MAX: Final = 16 * KIB  # method, path, a few headers
+TRAILER_CONTENT_MAX: Final = 4 * KIB
+ERROR_CONTENT_MAX: Final = 4 * KIB
+SEALED_HEADERS_MAX: Final = 32
+REPLAY_TAGS_MAX: Final = 1 << 20  # per key; full means busy, nothing is evicted
+OPENINGS_PER_PEER_S: Final = 50  # a failed opening costs CPU; so one member cannot spend it all
+OPENINGS_PER_PEER_BURST: Final = 200  # a client with many apps starts many requests at once
+FIRST_FRAME_TIMEOUT_S: Final = 10.0
+PING_INTERVAL_S: Final = 1.0  # some frame at least each second
+CLIENT_SILENCE_S: Final = 5.0  # a host silent for so long is lost; QUIC alone takes 35 s
+HOST_SILENCE_S: Final = 10.0
+RESPONSE_HEAD_TIMEOUT_S: Final = 600.0  # pings extend nothing
+RESPONSE_BODY_TIMEOUT_S: Final = 120.0
+EPOCH_S: Final = 300
+EPOCH_GRACE_S: Final = 60  # what was sealed just before rotation still opens
+EPOCH_ANNOUNCE_S: Final = 180  # the next key is known this long ahead
+REFRESH_INTERVAL_S: Final = 10.0  # one forced refresh of a host's keys in this time
+CACHE_KEY_MAX: Final = 32
+
+# --- records --------------------------------------------------------------------------------------------------------------
+SUMMARY_MAX: Final = 1 * KIB
+KEYS_PART_MAX: Final = 96 * KIB
+EVIDENCE_MAX: Final = 64 * KIB
+GOSSIP_MESSAGE_MAX: Final = 1 * MIB
+PEERS_MAX: Final = 10_000
+ADDRESSES_MAX: Final = 8
+MODELS_PER_RECORD_MAX: Final = 16
+NAME_MAX: Final = 128  # bytes of a model's or node's name
+SUMMARY_LIFETIME_S: Final = 3600
+CLIENT_SUMMARY_LIFETIME_S: Final = 24 * 3600
+KEYS_LIFETIME_S: Final = 900
+CLOCK_SKEW_S: Final = 60  # a record issued further ahead is ignored
+SEQUENCE_MEMORY_S: Final = 120  # beyond its lifetime
+GOSSIP_FANOUT: Final = 5
+GOSSIP_INTERVAL_S: Final = 10.0
+CLOCK_PARTING_S: Final = 5.0  # wall clock and sleep-counting clock may differ by this
+
+# --- statements and challenges -----------------------------------------------------------------------------------------------
+HOST_STATEMENT_LIFETIME_S: Final = 3600
+HOST_STATEMENT_RENEW_S: Final = 300
+CHALLENGE_BATCH_MAX: Final = 1024
+CHALLENGE_INTERVAL_S: Final = 1.0  # at most one hardware operation a second
+VERDICT_LIFETIME_S: Final = 600.0
+CHALLENGE_TRIES: Final = 3
+CHALLENGE_TIMEOUT_S: Final = 10.0
+CHALLENGE_MESSAGE_MAX: Final = 192 * KIB  # statement, envelope, path and keys part
+
+# --- backends -------------------------------------------------------------------------------------------------------------------
+BACKEND_HEAD_MAX: Final = 64 * KIB
+BACKEND_ERROR_BODY_MAX: Final = 256 * KIB  # an engine's error object; more is cut off and replaced
+BACKEND_CONNECT_TIMEOUT_S: Final = 10.0
+BACKEND_CHUNK: Final = 32 * KIB  # coalesced bytes handed on at once: with its kind and tag it fits one frame
+SHUTDOWN_GRACE_S: Final = 10.0
