@@ -1,0 +1,1 @@
+"""Builds a node out of its rooms and runs it."""

@@ -1,0 +1,1 @@
+"""Which host gets a request, and why the others do not: records joined with verdicts and with what was seen."""
