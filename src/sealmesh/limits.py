@@ -74,6 +74,15 @@ VERDICT_LIFETIME_S: Final = 600.0
 CHALLENGE_TRIES: Final = 3
 CHALLENGE_TIMEOUT_S: Final = 10.0
 CHALLENGE_MESSAGE_MAX: Final = 192 * KIB  # statement, envelope, path and keys part
+HOST_STATEMENT_MAX: Final = 8 * KIB  # 32 controls, 16 accelerators and 16 model digests fit
+EPOCH_STATEMENT_MAX: Final = 4 * KIB  # both suites need about 1.4 KiB; room for a third
+EPOCH_SUITES_MAX: Final = 8  # keys in one epoch statement
+SUITE_PUBLIC_MAX: Final = 2 * KIB  # the hybrid's public key has 1,216 bytes
+POSTURE_CONTROLS_MAX: Final = 32
+ACCELERATORS_MAX: Final = 16
+STATEMENT_TEXT_MAX: Final = 128  # bytes of one text in a statement
+ENVELOPE_RECORDS_MAX: Final = 64  # a chain, collateral and a few reports
+MERKLE_PATH_MAX: Final = 10  # the depth of a tree over CHALLENGE_BATCH_MAX leaves
 
 # --- backends -------------------------------------------------------------------------------------------------------------------
 BACKEND_HEAD_MAX: Final = 64 * KIB

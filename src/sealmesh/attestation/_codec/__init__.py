@@ -1,0 +1,1 @@
+"""Generated protobuf of this room; nothing outside imports it."""
