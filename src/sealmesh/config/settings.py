@@ -1,0 +1,134 @@
+"""What an operator can decide about one node. Secrets (the ticket, API keys) redact themselves."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sealmesh.limits import RESPONSE_BODY_TIMEOUT_S, RESPONSE_HEAD_TIMEOUT_S
+
+DEFAULT_MODEL: Final = "smollm2-135m"
+DEFAULT_PORT: Final = 9337
+DEFAULT_CONSOLE_PORT: Final = 3131
+LOOPBACK: Final = "127.0.0.1"
+TICKET_PREFIX: Final = "sealmesh1"
+#: The tiers of ATTESTATION.md, lowest first, as an operator writes them.
+TIERS: Final = ("none", "self-asserted", "pinned", "hardware-rooted", "confidential")
+#: What `--require-attested-hosts` means without a value (ATTESTATION.md, Policy).
+REQUIRED_TIER: Final = "hardware-rooted"
+
+
+class Mode(enum.Enum):
+    """What the process is for."""
+
+    SERVE = "serve"
+    CLIENT = "client"
+
+
+class LogFormat(enum.Enum):
+    """How a running node speaks: to people on stderr, or to programs on stdout."""
+
+    PRETTY = "pretty"
+    JSON = "json"
+
+
+class BackendApi(enum.Enum):
+    """Which engine answers at `--backend URL`; it decides how prefix caches are kept apart."""
+
+    AUTO = "auto"
+    OPENAI = "openai"
+    LLAMA_CPP = "llama.cpp"
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    OLLAMA = "ollama"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that must not be shown. `repr` and `str` redact it."""
+
+    _text: str = field(repr=False)
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that needs it."""
+        return self._text
+
+    def __str__(self) -> str:
+        return "Secret(…)"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator can decide about one node. `docs/reference/config.md` has the same list in words.
+
+    Attributes:
+        mode: Whether this node serves models or only asks.
+        home: Where keys and state live.
+        models: Model references to serve in process; empty when `backend` is set or in client mode.
+        backend: `http(s)://…` of an OpenAI-compatible engine, or `echo:`; None for a model in process.
+        backend_api: Which engine that is.
+        backend_key: Bearer key for the engine, if it wants one.
+        parallel: Requests at once; None leaves it to the backend.
+        context_size: Tokens that one request gets; None leaves it to the backend.
+        ticket: The invitation to join with; None starts or continues the home's own mesh.
+        mesh_name: Display name for a mesh that this node makes.
+        name: What peers see as this node's name; "" tells them nothing.
+        require_attested_hosts: Label of the least tier demanded by flag; None leaves it to the policy file.
+        allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key.
+        plain: Serve without an inference key (tests, migration).
+        policy: The policy file, or None for the default policy.
+        listen: IP address of API and console.
+        port: TCP port of the API; 0 picks a free one.
+        console_port: TCP port of the console; 0 picks a free one.
+        headless: No console.
+        bind: `ip:port` of the QUIC socket; None leaves both to the transport.
+        relay_url: A transport-level relay of the operator's choice.
+        public_relays: Use iroh's public relays.
+        api_keys: Keys that apps must show, any of them; empty demands none.
+        tls_cert, tls_key: PEM files for the API, both or neither.
+        insecure_http: Plain HTTP off loopback was accepted by name.
+        log_format: Pretty or JSON lines.
+        response_head_timeout_s: A host that pings but sends no head for so long is given up. Seconds.
+        response_body_timeout_s: The same for the next piece of body. Seconds.
+        warnings: What the operator should be told at start, in words.
+    """
+
+    mode: Mode
+    home: Path
+    models: tuple[str, ...] = ()
+    backend: str | None = None
+    backend_api: BackendApi = BackendApi.AUTO
+    backend_key: Secret | None = None
+    parallel: int | None = None
+    context_size: int | None = None
+    ticket: Secret | None = None
+    mesh_name: str = ""
+    name: str = ""
+    require_attested_hosts: str | None = None
+    allow_plain_hosts: bool = False
+    plain: bool = False
+    policy: Path | None = None
+    listen: str = LOOPBACK
+    port: int = DEFAULT_PORT
+    console_port: int = DEFAULT_CONSOLE_PORT
+    headless: bool = False
+    bind: str | None = None
+    relay_url: str | None = None
+    public_relays: bool = False
+    api_keys: tuple[Secret, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure_http: bool = False
+    log_format: LogFormat = LogFormat.PRETTY
+    response_head_timeout_s: float = RESPONSE_HEAD_TIMEOUT_S
+    response_body_timeout_s: float = RESPONSE_BODY_TIMEOUT_S
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def serves(self) -> bool:
+        """Whether this node runs a backend."""
+        return self.mode is Mode.SERVE
