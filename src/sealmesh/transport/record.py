@@ -6,31 +6,34 @@ none. It records ciphertext only: it sits where a relay would.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Literal
 
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
 
-#: Called with the direction (`sent` or `received`) and the bytes.
-Recorder = Callable[[str, bytes], None]
+#: Called with the stream's number (in order of opening), the direction, and the bytes.
+Recorder = Callable[[int, Literal["sent", "received"], bytes], None]
 
 
 class RecordingStream(Stream):
     """A stream whose bytes go to a recorder as well."""
 
-    def __init__(self, inner: Stream, record: Recorder) -> None:
+    def __init__(self, inner: Stream, number: int, record: Recorder) -> None:
         self._inner = inner
+        self._number = number
         self._record = record
 
     async def read(self, max_bytes: int) -> bytes:
         """See `Stream.read`."""
         data = await self._inner.read(max_bytes)
         if data:
-            self._record("received", data)
+            self._record(self._number, "received", data)
         return data
 
     async def write(self, data: bytes) -> None:
         """See `Stream.write`."""
-        self._record("sent", data)
+        self._record(self._number, "sent", data)
         await self._inner.write(data)
 
     async def finish(self) -> None:
@@ -45,8 +48,9 @@ class RecordingStream(Stream):
 class RecordingConnection(Connection):
     """A connection whose streams are recorded."""
 
-    def __init__(self, inner: Connection, record: Recorder) -> None:
+    def __init__(self, inner: Connection, numbers: itertools.count[int], record: Recorder) -> None:
         self._inner = inner
+        self._numbers = numbers
         self._record = record
 
     @property
@@ -56,11 +60,11 @@ class RecordingConnection(Connection):
 
     async def open(self, *, timeout_s: float) -> Stream:
         """See `Connection.open`."""
-        return RecordingStream(await self._inner.open(timeout_s=timeout_s), self._record)
+        return RecordingStream(await self._inner.open(timeout_s=timeout_s), next(self._numbers), self._record)
 
     async def accept(self) -> Stream:
         """See `Connection.accept`."""
-        return RecordingStream(await self._inner.accept(), self._record)
+        return RecordingStream(await self._inner.accept(), next(self._numbers), self._record)
 
     def allow_streams(self, count: int) -> None:
         """See `Connection.allow_streams`."""
@@ -95,6 +99,7 @@ class RecordingEndpoint(Endpoint):
 
     def __init__(self, inner: Endpoint, record: Recorder) -> None:
         self._inner = inner
+        self._numbers = itertools.count()
         self._record = record
 
     @property
@@ -108,11 +113,12 @@ class RecordingEndpoint(Endpoint):
 
     async def connect(self, address: EndpointAddress, *, timeout_s: float) -> Connection:
         """See `Endpoint.connect`."""
-        return RecordingConnection(await self._inner.connect(address, timeout_s=timeout_s), self._record)
+        connection = await self._inner.connect(address, timeout_s=timeout_s)
+        return RecordingConnection(connection, self._numbers, self._record)
 
     async def accept(self) -> Connection:
         """See `Endpoint.accept`."""
-        return RecordingConnection(await self._inner.accept(), self._record)
+        return RecordingConnection(await self._inner.accept(), self._numbers, self._record)
 
     async def close(self) -> None:
         """See `Endpoint.close`."""

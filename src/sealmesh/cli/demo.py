@@ -1,0 +1,210 @@
+"""`sealmesh demo`: a sealed chat between two real nodes on this machine, and what was seen on the way.
+
+Nothing of it is asserted: the bytes that a relay would have carried are recorded and searched, and the same search
+is run over the plain answer to show that it would have found something.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from sealmesh.cli.processes import NodeProcess
+from sealmesh.errors import ConfigError
+from sealmesh.sealed.suites import Suite
+
+PROMPT: Final = "In one short sentence: why is the sky blue?"
+_TOKENS: Final = 48
+_RUNS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatResult:
+    """One streamed answer: its text, its headers, and when its first and last tokens came, in milliseconds."""
+
+    text: str
+    headers: dict[str, str]
+    first_ms: float
+    total_ms: float
+
+
+def chat(api_url: str, model: str, prompt: str, *, tokens: int, show: Callable[[str], None] | None = None) -> ChatResult:
+    """Stream one chat completion over plain HTTP, as any app would.
+
+    Raises:
+        ConfigError: The API refused, or the stream ended with an error.
+    """
+    url = urlsplit(api_url)
+    connection = http.client.HTTPConnection(url.hostname or "127.0.0.1", url.port, timeout=60)
+    body = json.dumps(
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": prompt}],
+            "stream": True,
+            "temperature": 0,
+            "max_tokens": tokens,
+        }
+    )
+    began = time.perf_counter()
+    first: float | None = None
+    pieces: list[str] = []
+    try:
+        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise ConfigError(f"the API answered {response.status}: {response.read(2000).decode('utf-8', 'replace')}")
+        for delta in _deltas(response):
+            if first is None:
+                first = time.perf_counter()
+            pieces.append(delta)
+            if show is not None:
+                show(delta)
+        headers = {name.lower(): value for name, value in response.getheaders()}
+    finally:
+        connection.close()
+    ended = time.perf_counter()
+    return ChatResult(
+        text="".join(pieces),
+        headers=headers,
+        first_ms=((first or ended) - began) * 1000,
+        total_ms=(ended - began) * 1000,
+    )
+
+
+def _deltas(response: http.client.HTTPResponse) -> Iterator[str]:
+    """The pieces of text in a stream of server-sent events, until its proper end."""
+    for line in response:
+        if not line.startswith(b"data: "):
+            continue
+        data = line[6:].strip()
+        if data == b"[DONE]":
+            return
+        event = json.loads(data)
+        if "error" in event:
+            raise ConfigError(f"the answer ended with an error: {event['error'].get('code')}")
+        for choice in event.get("choices", ()):
+            if text := choice.get("delta", {}).get("content"):
+                yield text
+    raise ConfigError("the answer ended without its proper end")
+
+
+def run_demo(*, model: str = "smollm2-135m", say: Callable[[str], None], show: Callable[[str], None]) -> int:
+    """Run the whole demo.
+
+    Args:
+        model: The model's reference.
+        say: Prints a line.
+        show: Prints a piece of text without a line's end.
+
+    Returns:
+        The exit code: 0 if everything held, 1 if the search found plaintext.
+
+    Raises:
+        ConfigError: A node could not be started or did not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="sealmesh-demo-") as folder:
+        root = Path(folder)
+        recording = root / "recording"
+        say("Starting a host with the model in its process, and a client, as two processes of this machine …")
+        with NodeProcess("serve", home=root / "host", arguments=["--model", model, "--name", "demo-host"]) as host:
+            host_ready = host.wait_for("ready")
+            ticket = root / "ticket"
+            ticket.touch(mode=0o600)
+            ticket.write_text(host_ready["ticket"])
+            with NodeProcess(
+                "client",
+                home=root / "client",
+                arguments=["--join-file", str(ticket), "--name", "demo-client"],
+                environment={"SEALMESH_RECORD_STREAMS": str(recording)},
+            ) as client:
+                client_ready = client.wait_for("ready")
+                return _tell(host_ready, client_ready, model, recording, say, show)
+
+
+def _tell(
+    host_ready: dict[str, str],
+    client_ready: dict[str, str],
+    model: str,
+    recording: Path,
+    say: Callable[[str], None],
+    show: Callable[[str], None],
+) -> int:
+    api, direct = client_ready["api_url"], host_ready["api_url"]
+    say(f"  host   {host_ready['endpoint_id']}")
+    say(f"  client {client_ready['endpoint_id']}   OpenAI API at {api}/v1")
+    say("")
+    say(f"> {PROMPT}")
+    answer = chat(api, model, PROMPT, tokens=_TOKENS, show=show)
+    say("")
+    say("")
+
+    sent, received = _exchange_bytes(recording, answer)
+    suite = Suite(sent[2])
+    say("What was sealed")
+    say(f"  suite      {suite.value} ({'X25519 + ML-KEM-768 by HPKE' if suite is Suite.XWING else 'X25519, NaCl box'})")
+    say(f"  to the key {sent[3:11].hex()} of the host's present epoch, opened only in the host's process")
+    say(f"  exchange   {answer.headers['x-sealmesh-exchange']}")
+    say(f"  tier       {answer.headers['x-sealmesh-tier']}: a software key answered; the host's owner can read prompts")
+    say("")
+
+    say("What a relay would have seen (every byte of the streams above QUIC was recorded, then searched)")
+    everything = _all_bytes(recording)
+    needles = _needles(answer.text)
+    found = [needle for needle in needles if needle in everything]
+    control = (PROMPT + answer.text).encode()
+    would_find = [needle for needle in needles if needle in control]
+    say(f"  {len(everything):,} bytes recorded; this exchange: {len(sent):,} sent, {len(received):,} received")
+    say(f"  first bytes of it: {sent[:24].hex(' ')} …")
+    say(f"  searched for {len(needles)} pieces of the prompt and the answer: {len(found)} found")
+    say(f"  the same search over the plain prompt and answer finds {len(would_find)}")
+    say("")
+
+    via_mesh = [chat(api, model, PROMPT, tokens=8).first_ms for _ in range(_RUNS)]
+    via_host = [chat(direct, model, PROMPT, tokens=8).first_ms for _ in range(_RUNS)]
+    say(f"Time to first token, median of {_RUNS}")
+    say(f"  at the host itself   {statistics.median(via_host):7.1f} ms")
+    say(f"  through the mesh     {statistics.median(via_mesh):7.1f} ms")
+    if found or len(would_find) != len(needles):
+        say("")
+        say("The search found plaintext on the wire, or was not able to find anything: this must not be. Please report it.")
+        return 1
+    return 0
+
+
+def _needles(text: str) -> tuple[bytes, ...]:
+    """Pieces to search for: every word of five letters or more, and what the request names itself."""
+    words = {word.strip(".,:;!?\"'()") for word in f"{PROMPT} {text}".split()}
+    return tuple(sorted(word.encode() for word in words if len(word) >= 5))
+
+
+def _all_bytes(recording: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(recording.iterdir()))
+
+
+def _exchange_bytes(recording: Path, answer: ChatResult) -> tuple[bytes, bytes]:
+    """The recorded bytes of the one sealed exchange: the stream whose first byte is the kind 0xE1."""
+    del answer
+    for path in sorted(recording.glob("*-sent.bin")):
+        sent = path.read_bytes()
+        if sent[:1] == b"\xe1":
+            return sent, path.with_name(path.name.replace("-sent", "-received")).read_bytes()
+    raise ConfigError("the recording holds no sealed exchange")
+
+
+def print_demo(model: str = "smollm2-135m") -> int:
+    """Run the demo on this terminal."""
+
+    def show(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    return run_demo(model=model, say=lambda line: print(line, flush=True), show=show)
