@@ -15,6 +15,18 @@ HTTP_HEAD_TIMEOUT_S: Final = 5.0  # a slow head holds a socket for nothing
 HTTP_BODY_IDLE_S: Final = 10.0  # a body that makes no progress for so long is cut with 408
 HTTP_CONNECTIONS_MAX: Final = 2048  # sockets held for apps at once
 JSON_DEPTH_MAX: Final = 128  # deeper nesting is refused before any parser recurses
+HTTP_KEEPALIVE_S: Final = 75.0  # an idle connection; longer than the pools of common clients keep one
+HTTP_AHEAD_MAX: Final = 64 * KIB  # bytes of pipelined requests kept while one is answered; then reading pauses
+HTTP_CHUNK_LINE_MAX: Final = 256  # a chunk's size line with extensions, which nobody uses
+HTTP_LINGER_S: Final = 2.0  # after a refusal the rest is read and dropped so long, else a reset eats the answer
+HTTP_WRITE_STALL_S: Final = 120.0  # an app that takes nothing for so long is cut, and its host freed
+HTTP_BODIES_TOTAL_MAX: Final = 512 * MIB  # request bodies held at once, over all connections
+HELD_ANSWER_MAX: Final = 64 * MIB  # a plain answer is held until its end: the largest embedding batch fits
+HELD_TOTAL_MAX: Final = 256 * MIB  # held answers at once, over all connections
+SSE_EVENT_MAX: Final = 1 * MIB  # an unfinished server-sent event is held back up to this
+CONSOLE_CONNECTIONS_MAX: Final = 64  # a few browser tabs and a watcher
+CONSOLE_BODY_MAX: Final = 4 * KIB  # what changes something says little
+EVENTS_KEEPALIVE_S: Final = 15.0  # `/api/events` says something at least this often
 
 # --- streams between nodes ------------------------------------------------------------------------------------------
 STREAMS_PER_MEMBER_MAX: Final = 1024  # PROTOCOL.md, Streams
@@ -24,6 +36,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 READ_CHUNK: Final = 64 * KIB  # what one read from a stream takes at most
 ADMISSION_MAX: Final = 1 * KIB  # grant, membership and both signatures
 ADMISSION_TIMEOUT_S: Final = 5.0
+TICKET_MAX: Final = 4 * KIB  # characters; eight addresses, a relay URL and a long mesh name need about 2,100
+REVOCATIONS_MAX: Final = 512 * KIB  # about 15,000 endpoint ids; fits one records message
+ISSUERS_MAX: Final = 8  # successors of one mesh's first issuer; each is a signature to keep
 
 # --- the sealed exchange -----------------------------------------------------------------------------------------------
 FRAME_MAX: Final = 64 * KIB  # ciphertext of one frame
