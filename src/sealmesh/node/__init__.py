@@ -1,1 +1,1 @@
-"""Builds a node out of its rooms and runs it."""
+"""One running node: its files, and the building of everything from its settings."""

@@ -37,9 +37,7 @@ class LocalAsker(Asker):
     def models(self) -> tuple[ModelListing, ...]:
         """See `Asker.models`."""
         return tuple(
-            ModelListing(
-                name=model.name, context_length=model.context_length, hosts=1, usable=True, best_tier="local"
-            )
+            ModelListing(name=model.name, context_length=model.context_length, hosts=1, usable=True, best_tier="local")
             for model in self._backend.models()
         )
 

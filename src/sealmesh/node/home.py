@@ -1,0 +1,440 @@
+"""The folder that holds a node's keys and state. `docs/reference/files.md` lists every file in it.
+
+endpoint.key  issuer.key  mesh.json  revocations  successor  sequences.json  suites.json  pins.json
+config.toml  policy.toml          written by the operator
+run/lock  run/node.json           only while a node runs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from sealmesh.config import Secret
+from sealmesh.errors import ConfigError, VerificationError
+from sealmesh.identity.grants import Credentials
+from sealmesh.identity.keys import EndpointKey, IssuerKey, Random
+from sealmesh.limits import KIB, MIB
+from sealmesh.node.files import (
+    FILE_MODE,
+    damaged,
+    make_private_folder,
+    read_json,
+    read_private,
+    write_json,
+    write_private,
+)
+from sealmesh.node.stores import PinStore, SeenSuites, SequenceStore
+from sealmesh.transport.base import EndpointAddress
+
+KEY_FILE_MAX: Final = 1 * KIB
+SIGNED_LIST_MAX: Final = 4 * MIB  # revocations: 10,000 peers, both serial and endpoint id
+LOCK_TRIES: Final = 5  # `status` holds the lock for an instant when it looks whether a node runs
+LOCK_PAUSE_S: Final = 0.05
+
+_Key = TypeVar("_Key", EndpointKey, IssuerKey)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshState:
+    """Which mesh this node is in, and what lets it in.
+
+    Attributes:
+        issuer_key: The mesh's public key, 32 bytes.
+        credentials: Grant and membership of this endpoint.
+        name: The mesh's display name; text of the issuer, escape before showing.
+        bootstrap: Members to call first after a restart.
+    """
+
+    issuer_key: bytes
+    credentials: Credentials = field(repr=False)
+    name: str = ""
+    bootstrap: tuple[EndpointAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """How commands find the running node (`run/node.json`).
+
+    Attributes:
+        pid: The node's process.
+        api_url, console_url: Bases without a path; `console_url` is None on a headless node.
+        token: Lets a local command change things.
+        endpoint_id: 32 bytes.
+        addresses: `ip:port` of the QUIC socket, for tickets.
+        relay_url: The transport-level relay that the node uses, for tickets.
+        started_at: Unix seconds.
+    """
+
+    pid: int
+    api_url: str
+    console_url: str | None
+    token: Secret
+    endpoint_id: bytes
+    addresses: tuple[str, ...] = ()
+    relay_url: str | None = None
+    started_at: float = 0.0
+
+
+class HomeLock:
+    """Held by the one node that runs on a home. Released by `release`, by leaving the context, or by the process's end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Let another node start on this home. A second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Home:
+    """The files of one node.
+
+    Nothing is made or read before it is asked for, so that commands can look at a home that is not theirs to make.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._run = path / "run"
+
+    def __repr__(self) -> str:
+        return f"Home({str(self.path)!r})"
+
+    def prepare(self) -> None:
+        """Make the folders, 0700.
+
+        Raises:
+            ConfigError: They cannot be made, or others can write to them.
+        """
+        make_private_folder(self.path)
+        make_private_folder(self._run)
+
+    # --- one node at a time ------------------------------------------------------------------------------------------
+
+    def lock(self) -> HomeLock:
+        """Take the home for this process.
+
+        Raises:
+            ConfigError: Another node runs on it (the message names its process), or the folder cannot be used.
+        """
+        self.prepare()
+        path = self._run / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be opened ({error.strerror})") from error
+        for attempt in range(LOCK_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt + 1 < LOCK_TRIES:
+                    time.sleep(LOCK_PAUSE_S)
+        else:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            who = f" (process {holder})" if holder.isdigit() else ""
+            raise ConfigError(f"a node already runs on {self.path}{who}; stop it, or give this one another --home")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return HomeLock(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a node runs on this home now."""
+        try:
+            descriptor = os.open(self._run / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    # --- keys --------------------------------------------------------------------------------------------------------
+
+    def endpoint_key(self, random: Random = secrets.token_bytes) -> EndpointKey:
+        """Load this node's identity, or make it. Call with the lock held.
+
+        Raises:
+            ConfigError: The file is damaged, others can read it, or it cannot be written.
+        """
+        return self._load_key(EndpointKey, "endpoint") or self._make_key(EndpointKey, "endpoint", random)
+
+    def issuer_key(self) -> IssuerKey | None:
+        """The key of the mesh that this node made; None if it has joined somebody else's.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return self._load_key(IssuerKey, "issuer")
+
+    def make_issuer_key(self, random: Random = secrets.token_bytes) -> IssuerKey:
+        """Make the key of a new mesh. Call with the lock held.
+
+        Raises:
+            ConfigError: There is one already, or it cannot be written.
+        """
+        if self.issuer_key() is not None:
+            raise ConfigError(f"{self.path} holds the issuer key of a mesh already; use another --home for a new mesh")
+        return self._make_key(IssuerKey, "issuer", random)
+
+    def _key_path(self, purpose: str) -> Path:
+        return self.path / f"{purpose}.key"
+
+    def _load_key(self, kind: type[_Key], purpose: str) -> _Key | None:
+        """Read `sealmesh-PURPOSE-key-1 HEX`: the first word keeps one kind of key from being taken for another."""
+        path = self._key_path(purpose)
+        content = read_private(path, most=KEY_FILE_MAX)
+        if content is None:
+            return None
+        word, _, text = content.decode("ascii", "replace").strip().partition(" ")
+        if word == _key_word(purpose):
+            with contextlib.suppress(ValueError, ConfigError):
+                return kind.from_seed(bytes.fromhex(text))
+        raise damaged(path, f"then this node gets a new {purpose} key, and others no longer know it")
+
+    def _make_key(self, kind: type[_Key], purpose: str, random: Random) -> _Key:
+        self.prepare()
+        key = kind.generate(random)
+        write_private(self._key_path(purpose), f"{_key_word(purpose)} {key.seed.reveal().hex()}\n".encode())
+        return key
+
+    # --- the mesh ----------------------------------------------------------------------------------------------------
+
+    def mesh(self) -> MeshState | None:
+        """The mesh that this node joined or made; None before that.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        path, loss = self.path / "mesh.json", "then this node must join again"
+        document = read_json(path, loss=loss)
+        if document is None:
+            return None
+        try:
+            return MeshState(
+                issuer_key=_bytes(document["issuer_key"], 32),
+                credentials=Credentials.decode_untrusted(_bytes(document["credentials"])),
+                name=_text(document["name"]),
+                bootstrap=tuple(_address(entry) for entry in document["bootstrap"]),
+            )
+        except (KeyError, TypeError, ValueError, VerificationError):
+            raise damaged(path, loss) from None
+
+    def save_mesh(self, state: MeshState) -> None:
+        """Remember the mesh; on the disk when this returns.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        document = {
+            "issuer_key": state.issuer_key.hex(),
+            "credentials": state.credentials.encode().hex(),
+            "name": state.name,
+            "bootstrap": [
+                {"endpoint_id": peer.endpoint_id.hex(), "addresses": list(peer.addresses), "relay_url": peer.relay_url}
+                for peer in state.bootstrap
+            ],
+        }
+        write_json(self.path / "mesh.json", document)
+
+    def revocations(self) -> bytes | None:
+        """The newest list of revocations, as received and already verified once; None if there is none.
+
+        Raises:
+            ConfigError: Others can read or have replaced the file.
+        """
+        return read_private(self.path / "revocations", most=SIGNED_LIST_MAX)
+
+    def save_revocations(self, encoded: bytes) -> None:
+        """Keep a verified list of revocations, bytes as received.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        write_private(self.path / "revocations", encoded)
+
+    def successor(self) -> bytes | None:
+        """The statement that names the issuer's successor, as received; None if there is none.
+
+        Raises:
+            ConfigError: Others can read or have replaced the file.
+        """
+        return read_private(self.path / "successor", most=SIGNED_LIST_MAX)
+
+    def save_successor(self, encoded: bytes) -> None:
+        """Keep a verified successor statement, bytes as received.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        write_private(self.path / "successor", encoded)
+
+    # --- memory over restarts ----------------------------------------------------------------------------------------
+
+    def sequences(self) -> SequenceStore:
+        """The sequences of this node's own records.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return SequenceStore(self.path / "sequences.json")
+
+    def seen_suites(self) -> SeenSuites:
+        """The best suite seen from each endpoint.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return SeenSuites(self.path / "suites.json")
+
+    def pins(self) -> PinStore:
+        """The operator's pins.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return PinStore(self.path / "pins.json")
+
+    # --- the running node --------------------------------------------------------------------------------------------
+
+    def write_run(self, state: RunState) -> None:
+        """Say how this node is reached. Call with the lock held.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        document = {
+            "pid": state.pid,
+            "api_url": state.api_url,
+            "console_url": state.console_url,
+            "token": state.token.reveal(),
+            "endpoint_id": state.endpoint_id.hex(),
+            "addresses": list(state.addresses),
+            "relay_url": state.relay_url,
+            "started_at": state.started_at,
+        }
+        write_json(self._run / "node.json", document)
+
+    def remove_run(self) -> None:
+        """Forget the running node; it is no error if there is none."""
+        with contextlib.suppress(OSError):
+            (self._run / "node.json").unlink()
+
+    def run_state(self) -> RunState | None:
+        """The node that runs on this home now; None if none does (a file left by a crash counts for nothing).
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        path, loss = self._run / "node.json", "the next start of the node writes it anew"
+        if not self.is_locked():
+            return None
+        document = read_json(path, loss=loss)
+        if document is None:
+            return None
+        try:
+            return RunState(
+                pid=_number(document["pid"]),
+                api_url=_text(document["api_url"]),
+                console_url=_text_or_none(document["console_url"]),
+                token=Secret(_text(document["token"])),
+                endpoint_id=_bytes(document["endpoint_id"], 32),
+                addresses=_texts(document["addresses"]),
+                relay_url=_text_or_none(document["relay_url"]),
+                started_at=float(document["started_at"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            raise damaged(path, loss) from None
+
+    def require_run_state(self) -> RunState:
+        """The node that runs on this home now.
+
+        Raises:
+            ConfigError: None does; the message says how to start one.
+        """
+        state = self.run_state()
+        if state is None:
+            raise ConfigError(
+                f"no node runs on {self.path}; start one with: sealmesh serve (or sealmesh client), or name its --home"
+            )
+        return state
+
+
+def _key_word(purpose: str) -> str:
+    return f"sealmesh-{purpose}-key-1"
+
+
+# --- reading our own JSON: a wrong type raises TypeError or ValueError, which the caller calls damage ------------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_text(entry) for entry in value)
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _bytes(value: object, length: int | None = None) -> bytes:
+    data = bytes.fromhex(_text(value))
+    if length is not None and len(data) != length:
+        raise ValueError
+    return data
+
+
+def _address(value: Any) -> EndpointAddress:
+    return EndpointAddress(
+        endpoint_id=_bytes(value["endpoint_id"], 32),
+        addresses=_texts(value["addresses"]),
+        relay_url=_text_or_none(value["relay_url"]),
+    )
+
+
+def bootstrap_of(addresses: Sequence[EndpointAddress], *, most: int = 16) -> tuple[EndpointAddress, ...]:
+    """The members worth calling first: one entry an endpoint, the latest first.
+
+    Args:
+        addresses: Oldest first.
+        most: How many are kept.
+    """
+    latest = {address.endpoint_id: address for address in addresses if address.addresses or address.relay_url}
+    return tuple(reversed(latest.values()))[:most]

@@ -1,0 +1,195 @@
+"""What a node must still know after a restart: sequences, the suites it has seen, the pins it has made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from sealmesh.limits import PEERS_MAX
+from sealmesh.node.files import damaged, read_json, write_json
+
+_log = logging.getLogger("sealmesh.node")
+
+PinnedBy = Literal["hand", "first-use"]
+FINGERPRINT_LENGTH: Final = 32
+
+
+class SequenceStore:
+    """Numbers that only rise, over restarts and clocks set back too (PROTOCOL.md, Records).
+
+    Args:
+        path: The file; read at once.
+
+    Raises:
+        ConfigError: The file is damaged or others can read it.
+    """
+
+    _LOSS: Final = "harmless while this machine's clock is right"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: dict[str, int] = {}
+        for name, value in (read_json(path, loss=self._LOSS) or {}).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise damaged(path, self._LOSS)
+            self._last[name] = value
+
+    def next(self, name: str, now: float) -> int:
+        """Return max(last + 1, Unix milliseconds) for that kind of record; it is on the disk when this returns.
+
+        Args:
+            name: Which row of numbers, e.g. "summary".
+            now: Unix seconds.
+
+        Raises:
+            ConfigError: It could not be stored, so it must not be used.
+        """
+        sequence = max(self._last.get(name, 0) + 1, int(now * 1000))
+        write_json(self._path, {**self._last, name: sequence})
+        self._last[name] = sequence
+        return sequence
+
+
+class SeenSuites:
+    """The best suite seen from each endpoint: who once had a key is never plain again, nor weaker (PROTOCOL.md, DESIGN.md 8).
+
+    Args:
+        path: The file; read at once.
+
+    Raises:
+        ConfigError: The file is damaged or others can read it.
+    """
+
+    _LOSS: Final = "then a peer that had a key could pass as one without"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._best: dict[bytes, int] = {}
+        for endpoint, suite in (read_json(path, loss=self._LOSS) or {}).items():
+            if not isinstance(suite, int) or isinstance(suite, bool) or not 0 < suite < 256:
+                raise damaged(path, self._LOSS)
+            self._best[_endpoint_id(endpoint, path, self._LOSS)] = suite
+
+    def best(self, endpoint_id: bytes) -> int:
+        """The number of the best suite seen; 0 if none was."""
+        return self._best.get(endpoint_id, 0)
+
+    def remember(self, endpoint_id: bytes, suite: int) -> None:
+        """Note a suite that a verified statement of the endpoint names; on the disk when this returns.
+
+        When `PEERS_MAX` endpoints are known, new ones are not added and none is dropped: forgetting an old one would
+        let it be downgraded.
+
+        Raises:
+            ConfigError: It could not be stored.
+        """
+        if suite <= self.best(endpoint_id):
+            return
+        if len(self._best) >= PEERS_MAX and endpoint_id not in self._best:
+            _log.warning("the list of seen suites is full (%d endpoints)", PEERS_MAX)
+            return
+        grown = {**self._best, endpoint_id: suite}
+        write_json(self._path, {known.hex(): best for known, best in grown.items()})
+        self._best = grown
+
+    def __len__(self) -> int:
+        return len(self._best)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A hardware key that the operator trusts for one endpoint.
+
+    Attributes:
+        endpoint_id: 32 bytes.
+        fingerprint: SHA-256 of the hardware key, 32 bytes.
+        by: Made by hand, or on first use.
+        at: When, Unix seconds.
+    """
+
+    endpoint_id: bytes
+    fingerprint: bytes
+    by: PinnedBy
+    at: float
+
+
+class PinStore:
+    """The pins of ATTESTATION.md, one an endpoint.
+
+    Args:
+        path: The file; read at once.
+
+    Raises:
+        ConfigError: The file is damaged or others can read it.
+    """
+
+    _LOSS: Final = "then every pin must be made again"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pins: dict[bytes, Pin] = {}
+        for endpoint, entry in (read_json(path, loss=self._LOSS) or {}).items():
+            pin = self._parse(endpoint, entry)
+            self._pins[pin.endpoint_id] = pin
+
+    def _parse(self, endpoint: str, entry: object) -> Pin:
+        match entry:
+            case {"fingerprint": str(text), "by": ("hand" | "first-use") as by, "at": int() | float() as at}:
+                try:
+                    fingerprint = bytes.fromhex(text)
+                except ValueError:
+                    fingerprint = b""
+                if len(fingerprint) == FINGERPRINT_LENGTH:
+                    endpoint_id = _endpoint_id(endpoint, self._path, self._LOSS)
+                    return Pin(endpoint_id=endpoint_id, fingerprint=fingerprint, by=by, at=float(at))
+        raise damaged(self._path, self._LOSS)
+
+    def get(self, endpoint_id: bytes) -> Pin | None:
+        """The pin of an endpoint, if there is one."""
+        return self._pins.get(endpoint_id)
+
+    def add(self, pin: Pin) -> None:
+        """Make a pin, replacing the endpoint's earlier one; on the disk when this returns.
+
+        Raises:
+            ConfigError: It could not be stored.
+        """
+        self._store({**self._pins, pin.endpoint_id: pin})
+
+    def remove(self, endpoint_id: bytes) -> bool:
+        """Take a pin away; return whether there was one.
+
+        Raises:
+            ConfigError: It could not be stored.
+        """
+        if endpoint_id not in self._pins:
+            return False
+        self._store({known: pin for known, pin in self._pins.items() if known != endpoint_id})
+        return True
+
+    def _store(self, pins: dict[bytes, Pin]) -> None:
+        document = {
+            known.hex(): {"fingerprint": pin.fingerprint.hex(), "by": pin.by, "at": pin.at}
+            for known, pin in pins.items()
+        }
+        write_json(self._path, document)
+        self._pins = pins
+
+    def __iter__(self) -> Iterator[Pin]:
+        return iter(self._pins.values())
+
+    def __len__(self) -> int:
+        return len(self._pins)
+
+
+def _endpoint_id(text: str, path: Path, loss: str) -> bytes:
+    try:
+        endpoint_id = bytes.fromhex(text)
+    except ValueError:
+        raise damaged(path, loss) from None
+    if len(endpoint_id) != 32:
+        raise damaged(path, loss)
+    return endpoint_id
