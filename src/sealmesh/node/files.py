@@ -90,7 +90,7 @@ def read_private(path: Path, *, most: int = STATE_FILE_MAX) -> bytes | None:
             raise ConfigError(f"{path} belongs to another user; run as that user, or choose another --home")
         if found.st_mode & 0o077:
             raise ConfigError(
-                f"others can read {path}; if nobody has, run: chmod 600 {path} (if in doubt, delete it: a new one is made)"
+                f"others can read {path}; if you are sure that nobody did, run: chmod 600 {path} (else delete it)"
             )
         content = stream.read(most + 1)
     if len(content) > most:

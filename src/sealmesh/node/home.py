@@ -12,7 +12,6 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -85,7 +84,7 @@ class RunState:
 
 
 class HomeLock:
-    """Held by the one node that runs on a home. Released by `release`, by leaving the context, or by the process's end."""
+    """Held by the one node that runs on a home; let go by `release`, by leaving the context, or by the process's end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -389,7 +388,7 @@ def _key_word(purpose: str) -> str:
     return f"sealmesh-{purpose}-key-1"
 
 
-# --- reading our own JSON: a wrong type raises TypeError or ValueError, which the caller calls damage ------------------
+# --- reading our own JSON: a wrong type raises TypeError or ValueError, which the caller calls damage ---------------
 
 
 def _text(value: object) -> str:
@@ -427,14 +426,3 @@ def _address(value: Any) -> EndpointAddress:
         addresses=_texts(value["addresses"]),
         relay_url=_text_or_none(value["relay_url"]),
     )
-
-
-def bootstrap_of(addresses: Sequence[EndpointAddress], *, most: int = 16) -> tuple[EndpointAddress, ...]:
-    """The members worth calling first: one entry an endpoint, the latest first.
-
-    Args:
-        addresses: Oldest first.
-        most: How many are kept.
-    """
-    latest = {address.endpoint_id: address for address in addresses if address.addresses or address.relay_url}
-    return tuple(reversed(latest.values()))[:most]

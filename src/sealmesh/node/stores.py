@@ -54,7 +54,9 @@ class SequenceStore:
 
 
 class SeenSuites:
-    """The best suite seen from each endpoint: who once had a key is never plain again, nor weaker (PROTOCOL.md, DESIGN.md 8).
+    """The best suite seen from each endpoint: who once had a key is never plain again, nor weaker.
+
+    (PROTOCOL.md, Sealed exchange; DESIGN.md section 8.)
 
     Args:
         path: The file; read at once.
