@@ -84,7 +84,7 @@ class RunState:
 
 
 class HomeLock:
-    """Held by the one node that runs on a home; let go by `release`, by leaving the context, or by the process's end."""
+    """Held by the one node that runs on a home, until `release`, the end of the context, or the process's end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
