@@ -35,14 +35,10 @@ class LogFormat(enum.Enum):
 
 
 class BackendApi(enum.Enum):
-    """Which engine answers at `--backend URL`; it decides how prefix caches are kept apart."""
+    """How much of the OpenAI API the engine at `--backend URL` has itself."""
 
-    AUTO = "auto"
-    OPENAI = "openai"
-    LLAMA_CPP = "llama.cpp"
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    OLLAMA = "ollama"
+    CHAT = "chat"
+    RESPONSES = "responses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +65,15 @@ class Settings:
         mode: Whether this node serves models or only asks.
         home: Where keys and state live.
         models: Model references to serve in process; empty when `backend` is set or in client mode.
-        backend: `http(s)://…` of an OpenAI-compatible engine, or `echo:`; None for a model in process.
-        backend_api: Which engine that is.
+        backend: `http(s)://…` or `unix:…` of an OpenAI-compatible engine, or `echo:`; None for a model in process.
+        backend_api: Whether that engine answers `/v1/responses` itself.
         backend_key: Bearer key for the engine, if it wants one.
+        backend_models: Serve only these of the engine's models; empty serves all.
+        backend_cache_salt: Send the engine a `cache_salt` per conversation (vLLM honours it).
         parallel: Requests at once; None leaves it to the backend.
         context_size: Tokens that one request gets; None leaves it to the backend.
+        threads: Threads of a model in this process; None leaves it to the backend.
+        embeddings: Whether a model in this process makes embeddings; None goes by its file.
         ticket: The invitation to join with; None starts or continues the home's own mesh.
         mesh_name: Display name for a mesh that this node makes.
         name: What peers see as this node's name; "" tells them nothing.
@@ -94,6 +94,7 @@ class Settings:
         log_format: Pretty or JSON lines.
         response_head_timeout_s: A host that pings but sends no head for so long is given up. Seconds.
         response_body_timeout_s: The same for the next piece of body. Seconds.
+        record_streams: Write every byte of the streams above QUIC into this folder (the demo searches it).
         warnings: What the operator should be told at start, in words.
     """
 
@@ -101,10 +102,14 @@ class Settings:
     home: Path
     models: tuple[str, ...] = ()
     backend: str | None = None
-    backend_api: BackendApi = BackendApi.AUTO
+    backend_api: BackendApi = BackendApi.CHAT
     backend_key: Secret | None = None
+    backend_models: tuple[str, ...] = ()
+    backend_cache_salt: bool = False
     parallel: int | None = None
     context_size: int | None = None
+    threads: int | None = None
+    embeddings: bool | None = None
     ticket: Secret | None = None
     mesh_name: str = ""
     name: str = ""
@@ -126,6 +131,7 @@ class Settings:
     log_format: LogFormat = LogFormat.PRETTY
     response_head_timeout_s: float = RESPONSE_HEAD_TIMEOUT_S
     response_body_timeout_s: float = RESPONSE_BODY_TIMEOUT_S
+    record_streams: Path | None = None
     warnings: tuple[str, ...] = ()
 
     @property

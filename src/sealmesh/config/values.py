@@ -111,14 +111,14 @@ def as_url(schemes: tuple[str, ...]) -> Callable[[object], str]:
 
 
 def as_backend(raw: object) -> str:
-    """An engine's base URL without its last slash, or `echo:`."""
+    """An engine's base URL without its last slash, `unix:/path`, or `echo:` with its options."""
     text = as_text(raw)
-    if text == "echo:":
+    if text.startswith("echo:") or (text.startswith("unix:/") and len(text) > len("unix:/")):
         return text
     try:
         url = as_url(("http", "https"))(text)
     except ValueError as error:
-        raise ValueError(f"{error}, or echo:") from None
+        raise ValueError(f"{error}, or unix:/PATH, or echo:") from None
     if urlsplit(url).query or urlsplit(url).fragment:
         raise ValueError("a backend's URL has no query and no fragment")
     return url.rstrip("/")

@@ -1,6 +1,6 @@
 """The folder that holds a node's keys and state. `docs/reference/files.md` lists every file in it.
 
-endpoint.key  issuer.key  mesh.json  revocations  successor  sequences.json  suites.json  pins.json
+endpoint.key  issuer.key  mesh.json  revocations  successors.json  sequences.json  suites.json  pins.json
 config.toml  policy.toml          written by the operator
 run/lock  run/node.json           only while a node runs
 """
@@ -277,21 +277,26 @@ class Home:
         """
         write_private(self.path / "revocations", encoded)
 
-    def successor(self) -> bytes | None:
-        """The statement that names the issuer's successor, as received; None if there is none.
+    def successors(self) -> tuple[bytes, ...]:
+        """The statements that name each issuer's successor, as received, oldest first.
 
         Raises:
-            ConfigError: Others can read or have replaced the file.
+            ConfigError: The file is damaged or others can read it.
         """
-        return read_private(self.path / "successor", most=SIGNED_LIST_MAX)
+        path, loss = self.path / "successors.json", "other members send them again"
+        document = read_json(path, loss=loss)
+        try:
+            return tuple(bytes.fromhex(text) for text in _texts(document["successors"])) if document else ()
+        except (KeyError, TypeError, ValueError):
+            raise damaged(path, loss) from None
 
-    def save_successor(self, encoded: bytes) -> None:
-        """Keep a verified successor statement, bytes as received.
+    def save_successors(self, encoded: tuple[bytes, ...]) -> None:
+        """Keep verified successor statements, bytes as received, oldest first.
 
         Raises:
             ConfigError: It cannot be written.
         """
-        write_private(self.path / "successor", encoded)
+        write_json(self.path / "successors.json", {"successors": [data.hex() for data in encoded]})
 
     # --- memory over restarts ----------------------------------------------------------------------------------------
 
