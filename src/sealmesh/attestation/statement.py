@@ -258,7 +258,7 @@ def check_epoch_endpoint(statement: EpochStatement, endpoint_id: bytes) -> None:
 
 
 def binding(host_statement: bytes) -> bytes:
-    """Return what evidence signs: SHA-256("sealmesh/1 evidence" ‖ 0x00 ‖ host statement as received), 32 bytes [ST-7]."""
+    """Return what evidence signs: SHA-256("sealmesh/1 evidence" ‖ 0x00 ‖ statement as received), 32 bytes [ST-7]."""
     return hashlib.sha256(BINDING_LABEL + host_statement).digest()
 
 

@@ -1,0 +1,437 @@
+"""The verifier: a numbered procedure from a host's answer to a verdict, and from a verdict to a host to seal to.
+
+It raises or returns a verdict that holds; it never returns a flag. Steps are numbered as in docs/spec/statements.md,
+"Verification". Pure: the answer, the time and the asker's policy are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass
+from types import MappingProxyType
+from typing import Final
+
+from sealmesh.attestation.challenge import ProofAnswer, check_own_nonce_untrusted
+from sealmesh.attestation.envelope import Envelope, Role, evidence_digest
+from sealmesh.attestation.factors import (
+    Factor,
+    FactorId,
+    OperatorBlind,
+    Source,
+    Status,
+    Tier,
+    Verdict,
+    require_factors,
+)
+from sealmesh.attestation.policy import Policy
+from sealmesh.attestation.statement import EpochStatement, HostStatement, binding, statement_digest
+from sealmesh.attestation.vendors import software
+from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
+from sealmesh.attestation.verified import _CONSTRUCTION, VerifiedHost
+from sealmesh.errors import LocalProtocolError, VerificationError
+from sealmesh.identity.signed import Signed
+from sealmesh.limits import VERDICT_LIFETIME_S
+
+#: Evidence record type to its verifier and the most that it can be worth. A type that is not here counts for nothing.
+REGISTRY: Final[Mapping[str, EvidenceKind]] = MappingProxyType({software.TYPE: software.KIND})
+
+#: What every context demands; a required factor that is absent is a failure [ST-51].
+LIVE_REQUIRED: Final = (
+    FactorId.HOST_STATEMENT,
+    FactorId.ENDPOINT_ID,
+    FactorId.FRESHNESS,
+    FactorId.OWN_NONCE,
+    FactorId.EPOCH_STATEMENT,
+    FactorId.BINDING,
+)
+STANDING_REQUIRED: Final = (FactorId.HOST_STATEMENT, FactorId.ENDPOINT_ID, FactorId.FRESHNESS, FactorId.BINDING)
+
+#: What a tier needs on top. Whatever a record's verifier claims, a tier without these is not given [ST-52].
+TIER_REQUIRED: Final[Mapping[Tier, tuple[FactorId, ...]]] = {
+    Tier.NONE: (),
+    Tier.SELF_ASSERTED: (FactorId.BINDING,),
+    Tier.PINNED: (FactorId.BINDING, FactorId.ATTESTATION_KEY, FactorId.PIN),
+    Tier.HARDWARE_ROOTED: (FactorId.BINDING, FactorId.ATTESTATION_KEY, FactorId.VENDOR_CHAIN),
+    Tier.CONFIDENTIAL: (
+        FactorId.BINDING,
+        FactorId.VENDOR_CHAIN,
+        FactorId.PLATFORM_STATE,
+        FactorId.CODE_MEASUREMENT,
+    ),
+}
+
+_ABSENT_REASONS: Final[Mapping[FactorId, str]] = {
+    FactorId.ATTESTATION_KEY: "no attestation key was shown",
+    FactorId.PIN: "no pin for this host",
+    FactorId.ACTIVATION: "no key was activated",
+    FactorId.VENDOR_CHAIN: "no hardware vendor speaks for this host",
+    FactorId.PLATFORM_STATE: "no hardware reports how this machine was started",
+    FactorId.CODE_MEASUREMENT: "what the host says of its own code is not evidence",
+    FactorId.ACCELERATORS: "no accelerator was attested",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """An attestation key that the asker holds a host to.
+
+    Attributes:
+        fingerprint: SHA-256 of the attestation key, 32 bytes.
+        by_hand: Whether a person pinned it, rather than first use.
+    """
+
+    fingerprint: bytes
+    by_hand: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostVerdict:
+    """What a live answer came to: it holds until `expires`, and epoch statements are verified against it.
+
+    Attributes:
+        endpoint_id: The host's, 32 bytes.
+        statement: The host statement that answered the nonce. Its texts are the host's claims.
+        verdict: Tier and numbered factors.
+        evidence_digest: SHA-256 of the envelope as received, 32 bytes.
+        statement_digest: SHA-256 of the host statement as received, 32 bytes.
+        fingerprint: Of the attestation key, if it is one that can be pinned.
+        pinned_by_hand: Whether a person pinned that key.
+        claims: What the evidence says, for people.
+        verified_at: Unix seconds.
+        expires: Unix seconds; `VERDICT_LIFETIME_S` later, or when the host statement ends.
+    """
+
+    endpoint_id: bytes
+    statement: HostStatement
+    verdict: Verdict
+    evidence_digest: bytes
+    statement_digest: bytes
+    fingerprint: bytes | None
+    pinned_by_hand: bool
+    claims: Mapping[str, str]
+    verified_at: float
+    expires: float
+    construction: InitVar[object]
+
+    def __post_init__(self, construction: object) -> None:
+        if construction is not _CONSTRUCTION:
+            raise LocalProtocolError("a verdict comes from the verifier only")
+
+    def host_for(self, signed: Signed, now: float) -> VerifiedHost:
+        """Return the host to seal to in the epoch of a signed statement, which may be the next one.
+
+        Args:
+            signed: An epoch statement as received.
+            now: Unix seconds.
+
+        Raises:
+            VerificationError: The verdict or the epoch has ended, or the statement key did not sign these keys.
+        """
+        if now >= self.expires:
+            raise VerificationError("freshness", "the verdict has ended; the host must answer again")
+        epoch = EpochStatement.verify_untrusted(
+            signed, statement_key=self.statement.statement_key, endpoint_id=self.endpoint_id
+        )
+        if now >= epoch.not_after:
+            raise VerificationError("epoch_statement", "the epoch has ended")
+        return VerifiedHost(
+            endpoint_id=self.endpoint_id,
+            epoch=epoch.epoch,
+            epoch_digest=statement_digest(signed.part),
+            keys=epoch.keys,
+            not_before=epoch.not_before,
+            not_after=epoch.not_after,
+            expires=min(self.expires, epoch.not_after),
+            tier=self.verdict.tier,
+            code_measured=self.verdict.code_measured,
+            operator_blind=self.verdict.operator_blind,
+            evidence_digest=self.evidence_digest,
+            verified_at=self.verified_at,
+            factors=self.verdict.factors,
+            construction=_CONSTRUCTION,
+        )
+
+
+class Verifier:
+    """Judges what hosts answer, for one asker.
+
+    Args:
+        policy: The asker's; here for the vendors' tables. Whether a verdict is enough is `Policy.refusals`.
+        find_pin: Gives the pin for an endpoint id, if the asker has one.
+        registry: Evidence record type to its verifier.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        find_pin: Callable[[bytes], Pin | None] = lambda _: None,
+        registry: Mapping[str, EvidenceKind] = REGISTRY,
+    ) -> None:
+        self._policy = policy
+        self._find_pin = find_pin
+        self._registry = registry
+
+    def verify_live_untrusted(
+        self,
+        answer: ProofAnswer,
+        *,
+        epochs: Sequence[Signed],
+        endpoint_id: bytes,
+        nonce: bytes,
+        verifier_id: bytes,
+        now: float,
+    ) -> HostVerdict:
+        """Judge the answer to this verifier's own challenge.
+
+        Args:
+            answer: As received.
+            epochs: The epoch statements of the keys part that came with it; the current one at least.
+            endpoint_id: The host's, as the connection proved it, 32 bytes.
+            nonce: What this verifier sent, 32 bytes; never used twice.
+            verifier_id: This verifier's endpoint id, 32 bytes.
+            now: Unix seconds.
+
+        Returns:
+            A verdict whose required factors all pass.
+
+        Raises:
+            VerificationError: Something required does not hold; `factor` says what.
+        """
+        # 1. The statement is well formed. Until step 6 it is a claim.
+        statement = HostStatement.parse_untrusted(answer.host_statement)
+        # 2. It is this endpoint's [ST-53].
+        check_statement_endpoint(statement, endpoint_id)
+        # 3. It is of this time [ST-9].
+        statement.check_time(now)
+        # 4. It was made for this verifier's own nonce [CH-7].
+        check_own_nonce_untrusted(statement.challenge_root, answer.path, nonce=nonce, verifier_id=verifier_id)
+        # 5. The inference keys are those of the statement key [ST-14].
+        check_epochs_untrusted(epochs, statement, endpoint_id)
+        passed = (
+            _passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
+            _passed(FactorId.ENDPOINT_ID, Source.PEER_WITNESSED, "the endpoint of this connection"),
+            _passed(FactorId.FRESHNESS, Source.PEER_WITNESSED, "answered while this verifier waited"),
+            _passed(FactorId.OWN_NONCE, Source.PEER_WITNESSED, "this verifier's own nonce is under its root"),
+            _passed(FactorId.EPOCH_STATEMENT, Source.SELF_ASSERTED, "the statement key signed the inference keys"),
+        )
+        # 6. to 9.: the evidence, the pin, what is required, the tier.
+        verdict, findings, pin = self._judge(answer, statement, endpoint_id, now, passed, LIVE_REQUIRED)
+        pinnable = [finding for finding in findings if finding.pinnable]
+        return HostVerdict(
+            endpoint_id=endpoint_id,
+            statement=statement,
+            verdict=verdict,
+            evidence_digest=evidence_digest(answer.envelope),
+            statement_digest=statement_digest(answer.host_statement),
+            fingerprint=pinnable[0].fingerprint if pinnable else None,
+            pinned_by_hand=pin is not None and pin.by_hand and _pin_holds(pin, findings),
+            claims=MappingProxyType({key: value for one in findings for key, value in one.claims.items()}),
+            verified_at=now,
+            expires=min(now + VERDICT_LIFETIME_S, statement.expires),
+            construction=_CONSTRUCTION,
+        )
+
+    def verify_standing_untrusted(
+        self, host_statement: bytes, envelope: bytes, *, endpoint_id: bytes, now: float
+    ) -> Verdict:
+        """Judge a gossiped or saved statement. It ranks hosts; it never makes one that can be sealed to [ST-20].
+
+        Args:
+            host_statement: As received.
+            envelope: As received.
+            endpoint_id: Whose it should be, 32 bytes.
+            now: Unix seconds: of today, or of when it was saved.
+
+        Raises:
+            VerificationError: Something required does not hold.
+        """
+        statement = HostStatement.parse_untrusted(host_statement)
+        check_statement_endpoint(statement, endpoint_id)
+        statement.check_time(now)
+        passed = (
+            _passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
+            _passed(FactorId.ENDPOINT_ID, Source.SELF_ASSERTED, "the endpoint that was asked about"),
+            _passed(FactorId.FRESHNESS, Source.SELF_ASSERTED, "within its own times"),
+        )
+        answer = ProofAnswer(host_statement=host_statement, envelope=envelope, path=b"", keys=b"")
+        verdict, _, _ = self._judge(answer, statement, endpoint_id, now, passed, STANDING_REQUIRED)
+        return verdict
+
+    def _judge(
+        self,
+        answer: ProofAnswer,
+        statement: HostStatement,
+        endpoint_id: bytes,
+        now: float,
+        passed: Iterable[Factor],
+        required: Iterable[FactorId],
+    ) -> tuple[Verdict, list[Finding], Pin | None]:
+        # 6. Each evidence record against the binding, by the verifier of its type [ST-50].
+        envelope = Envelope.parse_untrusted(answer.envelope)
+        findings, failed = self._examine(envelope, answer.host_statement, statement, endpoint_id, now)
+        factors = [*passed, *failed, *(factor for finding in findings for factor in finding.factors)]
+        # 7. The asker's pin [ST-54].
+        pin = self._find_pin(endpoint_id)
+        if pin is not None:
+            factors.append(_judge_pin(pin, findings))
+        # 8. What the context requires; absent is a failure [ST-51].
+        settled = require_factors(factors, required)
+        check_required(settled, required)
+        # 9. The tier: the best record's, under its ceiling, lowered by whatever does not hold [ST-52].
+        settled = _fill_absent(settled)
+        claimed = max((finding.tier for finding in findings), default=Tier.NONE)
+        if pin is not None and _pin_holds(pin, findings):
+            claimed = max(claimed, Tier.PINNED)
+        tier = settle_tier(claimed, settled)
+        best = [finding for finding in findings if finding.tier >= tier]
+        measured = tier >= Tier.HARDWARE_ROOTED and any(finding.code_measured for finding in best)
+        blind = measured and any(finding.operator_blind is OperatorBlind.SOFTWARE for finding in best)
+        return (
+            Verdict(
+                tier=tier,
+                code_measured=measured,
+                operator_blind=OperatorBlind.SOFTWARE if blind else OperatorBlind.NO,
+                factors=settled,
+            ),
+            findings,
+            pin,
+        )
+
+    def _examine(
+        self, envelope: Envelope, host_statement: bytes, statement: HostStatement, endpoint_id: bytes, now: float
+    ) -> tuple[list[Finding], list[Factor]]:
+        """Ask the verifier of each evidence record; what fails becomes a failed factor.
+
+        Raises:
+            VerificationError: No record counts: there is none of a known type, or the only ones fail.
+        """
+        bound = binding(host_statement)
+        findings: list[Finding] = []
+        failed: list[Factor] = []
+        refusal = VerificationError("binding", "no evidence of a known type")
+        for _, record in envelope.of_role(Role.EVIDENCE):
+            kind = self._registry.get(record.type)
+            if kind is None:
+                continue
+            evidence = EvidenceInput(
+                record=record,
+                envelope=envelope,
+                binding=bound,
+                statement=statement,
+                endpoint_id=endpoint_id,
+                policy=self._policy,
+                now=now,
+            )
+            try:
+                findings.append(cap_finding(kind.verify_untrusted(evidence), kind.ceiling))
+            except VerificationError as error:
+                refusal = error
+                failed.append(_failed(error))
+        if not findings:
+            raise refusal
+        return findings, failed
+
+
+def check_statement_endpoint(statement: HostStatement, endpoint_id: bytes) -> None:
+    """Refuse a statement of another endpoint [ST-53]: a sibling that serves with another's evidence (attack A07).
+
+    Raises:
+        VerificationError: Factor `endpoint_id`.
+    """
+    if statement.endpoint_id != endpoint_id:
+        raise VerificationError(
+            "endpoint_id",
+            "the host statement is another endpoint's",
+            expected=endpoint_id.hex(),
+            got=statement.endpoint_id.hex(),
+        )
+
+
+def check_epochs_untrusted(epochs: Sequence[Signed], statement: HostStatement, endpoint_id: bytes) -> None:
+    """Refuse an answer without inference keys, or with keys that the statement key did not sign (attack A04).
+
+    Raises:
+        VerificationError: Factor `epoch_statement`.
+    """
+    if not epochs:
+        raise VerificationError("epoch_statement", "the answer names no inference keys")
+    for signed in epochs:
+        EpochStatement.verify_untrusted(signed, statement_key=statement.statement_key, endpoint_id=endpoint_id)
+
+
+def cap_finding(finding: Finding, ceiling: Tier) -> Finding:
+    """Hold a record to what its type can be worth at most [ST-50]: a software key posing as hardware (attack A06)."""
+    if finding.tier <= ceiling:
+        return finding
+    return Finding(
+        tier=ceiling,
+        factors=finding.factors,
+        fingerprint=finding.fingerprint,
+        pinnable=finding.pinnable,
+        claims=finding.claims,
+    )
+
+
+def check_required(factors: Iterable[Factor], required: Iterable[FactorId]) -> None:
+    """Refuse a verdict in which a required factor does not pass [ST-51].
+
+    Raises:
+        VerificationError: The first that does not.
+    """
+    demanded = set(required)
+    for factor in factors:
+        if factor.factor in demanded and factor.status is not Status.PASS:
+            raise VerificationError(factor.id, factor.reason)
+
+
+def settle_tier(claimed: Tier, factors: Iterable[Factor]) -> Tier:
+    """Lower a claimed tier until all that it needs passes, and below what any failed factor forbids [ST-52]."""
+    status = {factor.factor: factor.status for factor in factors}
+    if Status.FAIL in status.values():
+        # Something that was shown does not hold. What is left is the host's own word.
+        claimed = min(claimed, Tier.SELF_ASSERTED)
+    for tier in sorted(Tier, reverse=True):
+        if tier <= claimed and all(status.get(factor) is Status.PASS for factor in TIER_REQUIRED[tier]):
+            return tier
+    return Tier.NONE
+
+
+def _judge_pin(pin: Pin, findings: Sequence[Finding]) -> Factor:
+    if _pin_holds(pin, findings):
+        reason = "the key that was pinned by hand" if pin.by_hand else "the key that was pinned on first use"
+        return _passed(FactorId.PIN, Source.PEER_WITNESSED, reason)
+    return Factor(
+        factor=FactorId.PIN,
+        status=Status.FAIL,
+        source=Source.PEER_WITNESSED,
+        reason="another attestation key than the pinned one",
+    )
+
+
+def _pin_holds(pin: Pin, findings: Sequence[Finding]) -> bool:
+    return any(finding.pinnable and finding.fingerprint == pin.fingerprint for finding in findings)
+
+
+def _fill_absent(factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    seen = {factor.factor for factor in factors}
+    absent = [
+        Factor(factor=factor, status=Status.ABSENT, source=Source.SELF_ASSERTED, reason=reason)
+        for factor, reason in _ABSENT_REASONS.items()
+        if factor not in seen
+    ]
+    return tuple(sorted((*factors, *absent), key=lambda factor: factor.number))
+
+
+def _passed(factor: FactorId, source: Source, reason: str) -> Factor:
+    return Factor(factor=factor, status=Status.PASS, source=source, reason=reason)
+
+
+def _failed(error: VerificationError) -> Factor:
+    known = {factor.id: factor for factor in FactorId}
+    return Factor(
+        factor=known.get(error.factor, FactorId.BINDING),
+        status=Status.FAIL,
+        source=Source.SELF_ASSERTED,
+        reason=error.reason,
+    )
