@@ -34,6 +34,8 @@ STREAM_OPEN_TIMEOUT_S: Final = 5.0  # open_bi blocks silently when none is free
 STREAM_KIND_TIMEOUT_S: Final = 10.0  # the first frame of a stream arrives within this
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_CHUNK: Final = 64 * KIB  # what one read from a stream takes at most
+WRITE_CHUNK: Final = 256 * KIB  # what one native write takes: iroh's binding copies each piece twice
+HANDSHAKES_MAX: Final = 64  # inbound connections under way at once; strangers can start them
 ADMISSION_MAX: Final = 1 * KIB  # grant, membership and both signatures
 ADMISSION_TIMEOUT_S: Final = 5.0
 TICKET_MAX: Final = 4 * KIB  # characters; eight addresses, a relay URL and a long mesh name need about 2,100
@@ -61,6 +63,12 @@ EPOCH_GRACE_S: Final = 60  # what was sealed just before rotation still opens
 EPOCH_ANNOUNCE_S: Final = 180  # the next key is known this long ahead
 REFRESH_INTERVAL_S: Final = 10.0  # one forced refresh of a host's keys in this time
 CACHE_KEY_MAX: Final = 32
+PADDING_MAX: Final = 16 * KIB  # a multiple to pad answers to; more costs more than it hides
+SEALED_HEADER_VALUE_MAX: Final = 1 * KIB  # of one header inside the seal
+ERROR_CODE_MAX: Final = 64  # characters of an error's stable code
+ERROR_MESSAGE_MAX: Final = 1 * KIB  # bytes of an error's words
+RETRY_AFTER_MAX: Final = 24 * 3600  # seconds; a host cannot send a client away for longer
+TOKENS_MAX: Final = 1 << 40  # of one exchange; a larger count is a lie
 
 # --- records --------------------------------------------------------------------------------------------------------------
 SUMMARY_MAX: Final = 1 * KIB
@@ -78,6 +86,21 @@ CLOCK_SKEW_S: Final = 60  # a record issued further ahead is ignored
 SEQUENCE_MEMORY_S: Final = 120  # beyond its lifetime
 GOSSIP_FANOUT: Final = 5
 GOSSIP_INTERVAL_S: Final = 10.0
+GOSSIP_RECORDS_PER_MESSAGE: Final = 64  # each costs three signature checks: about 15 ms of one core a message
+GOSSIP_SENT_BURST: Final = 32 * MIB  # answers to one peer: twice a full table, so that a peer may join again at once
+GOSSIP_SENT_PER_S: Final = 128 * KIB  # and then this much a second; rounds of equal tables need 20 bytes a second
+GOSSIP_RECEIVED_BURST: Final = 2 * GOSSIP_SENT_BURST  # what an honest peer sends may arrive bunched by the network
+GOSSIP_RECEIVED_PER_S: Final = 2 * GOSSIP_SENT_PER_S
+NOTICES_INTERVAL_S: Final = 60.0  # the same list of revocations goes to the same peer once in this time
+CAPABILITIES_MAX: Final = 16
+CAPABILITY_MAX: Final = 32  # characters of one
+VERSION_TEXT_MAX: Final = 32  # characters of a node's version
+POSTURE_ENTRIES_MAX: Final = 64
+POSTURE_KEY_MAX: Final = 64
+POSTURE_VALUE_MAX: Final = 512  # bytes; a state and its reason in words
+EPOCHS_PER_KEYS_PART_MAX: Final = 3  # previous, current, next
+EPOCH_STATEMENT_MAX: Final = 4 * KIB  # both suites' public keys are 1,248 bytes
+HOST_STATEMENT_MAX: Final = 16 * KIB
 CLOCK_PARTING_S: Final = 5.0  # wall clock and sleep-counting clock may differ by this
 
 # --- statements and challenges -----------------------------------------------------------------------------------------------

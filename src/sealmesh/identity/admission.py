@@ -55,7 +55,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """An endpoint that passed admission, as of the moment when it did; `AdmissionPolicy.check` says whether it still is.
+    """An endpoint that passed admission, as of the moment when it did; `AdmissionPolicy.check` tells if it still is.
 
     Attributes:
         endpoint_id: 32 bytes.

@@ -1,0 +1,1 @@
+"""Records of nodes, signed by their owners: their form, which one counts, and how they spread. Pure."""
