@@ -1,0 +1,1 @@
+"""Generated protobuf of the sealed exchange; only `sealmesh.sealed` imports it."""

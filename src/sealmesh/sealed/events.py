@@ -1,0 +1,71 @@
+"""What an exchange reports to its driver: frozen, and silent about content in `repr`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.suites import Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Host: a request's HEAD has authenticated and is no replay. From now on some frame goes out each second.
+
+    Attributes:
+        exchange_id: Names the exchange on both sides, 16 bytes.
+        suite: How it was sealed.
+    """
+
+    exchange_id: bytes
+    suite: Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadEvent:
+    """The other side's HEAD: a RequestHead at the host, a ResponseHead at the client."""
+
+    head: RequestHead | ResponseHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyEvent:
+    """Content of one or more BODY frames that arrived together, at least one byte.
+
+    At the host these bytes are authentic but incomplete: nothing may be done with them before `EndEvent`.
+    """
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingEvent:
+    """The other side is there. Several that arrive together are reported once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorEvent:
+    """The other side ended with an ERROR; no more events follow."""
+
+    error: SealedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndEvent:
+    """The other side ended well: everything before it is whole. No more events follow."""
+
+    trailer: Trailer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedEvent:
+    """Client: an unauthenticated refusal, which anyone on the path can forge. A hint, never a reason for plaintext.
+
+    Attributes:
+        code: 1 unknown key, 2 malformed, 3 busy, 4 replayed, 5 unsupported.
+    """
+
+    code: int
+
+
+Event = Opened | HeadEvent | BodyEvent | PingEvent | ErrorEvent | EndEvent | RefusedEvent

@@ -1,0 +1,39 @@
+"""One sealed request and its answer: bytes, time and randomness in; events and bytes out.
+
+The public face of the room. `ClientExchange` and `HostExchange` are two ends of one machine; what one sends is what the
+other reports.
+"""
+
+from sealmesh.sealed.answering import HostExchange
+from sealmesh.sealed.asking import ClientExchange
+from sealmesh.sealed.events import (
+    BodyEvent,
+    EndEvent,
+    ErrorEvent,
+    Event,
+    HeadEvent,
+    Opened,
+    PingEvent,
+    RefusedEvent,
+)
+from sealmesh.sealed.machine import Refusal, encode_refusal
+from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+
+__all__ = [
+    "BodyEvent",
+    "ClientExchange",
+    "EndEvent",
+    "ErrorEvent",
+    "Event",
+    "HeadEvent",
+    "HostExchange",
+    "Opened",
+    "PingEvent",
+    "Refusal",
+    "RefusedEvent",
+    "RequestHead",
+    "ResponseHead",
+    "SealedError",
+    "Trailer",
+    "encode_refusal",
+]
