@@ -7,7 +7,7 @@ from sealmesh.limits import HTTP_BODY_MAX
 from sealmesh.sealed.events import Event, HeadEvent, Opened
 from sealmesh.sealed.frames import ENDED, FINAL_PHASES, Direction, Kind, Phase
 from sealmesh.sealed.keyring import HeldKey, KeyRing
-from sealmesh.sealed.machine import ANSWER, Exchange, Refusal, check_nothing_follows_untrusted, encode_refusal
+from sealmesh.sealed.machine import ANSWER, Exchange, check_nothing_follows_untrusted
 from sealmesh.sealed.messages import (
     ResponseHead,
     SealedError,
@@ -17,6 +17,7 @@ from sealmesh.sealed.messages import (
     encode_trailer,
     parse_request_head_untrusted,
 )
+from sealmesh.sealed.refusal import Refusal, encode_refusal
 from sealmesh.sealed.replay import Insertion, ReplayTags
 from sealmesh.sealed.stream import HEADER_LENGTH, OpeningStream, SealingStream
 from sealmesh.sealed.suites import (

@@ -7,7 +7,7 @@ from sealmesh.errors import LocalProtocolError, RemoteProtocolError, Verificatio
 from sealmesh.limits import HTTP_BODY_MAX
 from sealmesh.sealed.events import Event, HeadEvent, RefusedEvent
 from sealmesh.sealed.frames import ENDED, FINAL_PHASES, Direction, Kind, Phase
-from sealmesh.sealed.machine import ANSWER, REFUSAL_LAYOUT, Exchange, Refusal, check_nothing_follows_untrusted
+from sealmesh.sealed.machine import ANSWER, Exchange, check_nothing_follows_untrusted
 from sealmesh.sealed.messages import (
     RequestHead,
     Trailer,
@@ -15,6 +15,7 @@ from sealmesh.sealed.messages import (
     encode_trailer,
     parse_response_head_untrusted,
 )
+from sealmesh.sealed.refusal import REFUSAL_LENGTH, parse_refusal_untrusted
 from sealmesh.sealed.stream import HEADER_LENGTH, OpeningStream, SealingStream
 from sealmesh.sealed.suites import (
     VERSION,
@@ -187,13 +188,11 @@ class ClientExchange(Exchange):
         self._response_key = b""
 
     def _read_refusal_untrusted(self, events: list[Event]) -> None:
-        refusal = self._cutter.take(REFUSAL_LAYOUT.size)
+        refusal = self._cutter.take(REFUSAL_LENGTH)
         if refusal is None:
             return
         check_nothing_follows_untrusted(self._cutter.held)
-        _, version, code = REFUSAL_LAYOUT.unpack(refusal)
-        if version != VERSION or code not in Refusal._value2member_map_:
-            raise RemoteProtocolError("the refusal is malformed")
+        code = parse_refusal_untrusted(refusal)
         self._refused = True
         self.wipe()
         events.append(RefusedEvent(code=code))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
 
 
@@ -62,10 +63,10 @@ class RefusedEvent:
     """Client: an unauthenticated refusal, which anyone on the path can forge. A hint, never a reason for plaintext.
 
     Attributes:
-        code: 1 unknown key, 2 malformed, 3 busy, 4 replayed, 5 unsupported.
+        code: What the host, or somebody, gave as the reason.
     """
 
-    code: int
+    code: Refusal
 
 
 Event = Opened | HeadEvent | BodyEvent | PingEvent | ErrorEvent | EndEvent | RefusedEvent

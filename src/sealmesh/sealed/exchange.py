@@ -16,8 +16,8 @@ from sealmesh.sealed.events import (
     PingEvent,
     RefusedEvent,
 )
-from sealmesh.sealed.machine import Refusal, encode_refusal
 from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.refusal import Refusal, encode_refusal
 
 __all__ = [
     "BodyEvent",

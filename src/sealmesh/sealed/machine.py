@@ -7,8 +7,6 @@ docs/spec/exchange.md.
 
 from __future__ import annotations
 
-import enum
-import struct
 from collections.abc import Iterator
 from typing import Final, NoReturn, assert_never
 
@@ -28,33 +26,10 @@ from sealmesh.sealed.frames import (
 from sealmesh.sealed.messages import SealedError, encode_error, parse_error_untrusted, parse_trailer_untrusted
 from sealmesh.sealed.stream import FrameCutter, OpeningStream, SealingStream
 from sealmesh.sealed.suites import VERSION, RandomBytes
-from sealmesh.wire.framing import REFUSAL, StreamKind
+from sealmesh.wire.framing import StreamKind
 
-#: `0xE0 | version | u16 code`.
-REFUSAL_LAYOUT: Final = struct.Struct(">BBH")
 #: What a response begins with, before its stream header [EX-44].
 ANSWER: Final = bytes([StreamKind.SEALED, VERSION])
-
-
-class Refusal(enum.IntEnum):
-    """Codes of `0xE0`. The client takes them for hints, since anyone on the path can write one [EX-46]."""
-
-    UNKNOWN_KEY = 1
-    MALFORMED = 2
-    BUSY = 3
-    REPLAYED = 4
-    UNSUPPORTED = 5
-
-
-def encode_refusal(code: int) -> bytes:
-    """Return `0xE0 | version | u16 code`, which goes instead of a response [EX-45].
-
-    Raises:
-        LocalProtocolError: There is no such code.
-    """
-    if code not in Refusal._value2member_map_:
-        raise LocalProtocolError("there is no such refusal")
-    return REFUSAL_LAYOUT.pack(REFUSAL, VERSION, code)
 
 
 def check_final_untrusted(phase: Phase, final: bool) -> None:
