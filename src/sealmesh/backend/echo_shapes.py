@@ -1,0 +1,143 @@
+"""What an echo looks like in each of the OpenAI APIs, whole and as events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from sealmesh.backend.base import Usage
+from sealmesh.wire.operations import Operation
+
+
+class ChatShape:
+    """Chat completions, as chunks and whole."""
+
+    kind = "chat.completion"
+
+    def __init__(self, model: str, finish: str, usage: Usage, with_usage: bool) -> None:
+        self.finish = finish
+        self.with_usage = with_usage
+        self.counts = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        }
+        self.base: dict[str, Any] = {"id": "echo-1", "object": self.kind, "created": 0, "model": model}
+
+    def _choice(self, text: str) -> dict[str, Any]:
+        return {"message": {"role": "assistant", "content": text}}
+
+    def _delta(self, text: str) -> dict[str, Any]:
+        return {"delta": {"content": text}}
+
+    def _first(self) -> dict[str, Any] | None:
+        return {"delta": {"role": "assistant", "content": ""}}
+
+    def _last(self) -> dict[str, Any]:
+        return {"delta": {}}
+
+    def whole(self, text: str) -> bytes:
+        """Return the answer in one piece."""
+        choice = {"index": 0, **self._choice(text), "finish_reason": self.finish}
+        return msgspec.json.encode({**self.base, "choices": [choice], "usage": self.counts})
+
+    def _chunk(self, fields: dict[str, Any]) -> bytes:
+        kind = "chat.completion.chunk" if self.kind == "chat.completion" else self.kind
+        return b"data: " + msgspec.json.encode({**self.base, "object": kind, **fields}) + b"\n\n"
+
+    def _event(self, part: dict[str, Any], finish: str | None = None) -> bytes:
+        return self._chunk({"choices": [{"index": 0, **part, "finish_reason": finish}]})
+
+    def events(self, pieces: list[str]) -> Iterator[bytes]:
+        """Yield one event a piece, the first with what goes before it, then one with all that ends the stream."""
+        opening = self._first()
+        before = self._event(opening) if opening is not None else b""
+        # One template, split at the text: a benchmark measures the mesh and not this encoder.
+        head, _, tail = self._event(self._delta("\x00")).partition(msgspec.json.encode("\x00"))
+        for piece in pieces:
+            yield before + head + msgspec.json.encode(piece) + tail
+            before = b""
+        end = before + self._event(self._last(), self.finish)
+        if self.with_usage:
+            end += self._chunk({"choices": [], "usage": self.counts})
+        yield end + b"data: [DONE]\n\n"
+
+
+class TextShape(ChatShape):
+    """Plain completions."""
+
+    kind = "text_completion"
+
+    def _choice(self, text: str) -> dict[str, Any]:
+        return {"text": text, "logprobs": None}
+
+    _delta = _choice
+
+    def _first(self) -> dict[str, Any] | None:
+        return None
+
+    def _last(self) -> dict[str, Any]:
+        return {"text": "", "logprobs": None}
+
+
+class ResponseShape(ChatShape):
+    """The Responses API."""
+
+    def _response(self, status: str, text: str | None) -> dict[str, Any]:
+        content = [{"type": "output_text", "text": text or "", "annotations": []}]
+        item = {"type": "message", "id": "msg-1", "role": "assistant", "status": "completed", "content": content}
+        counts = {
+            "input_tokens": self.counts["prompt_tokens"],
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": self.counts["completion_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": self.counts["total_tokens"],
+        }
+        return {
+            "id": "resp-1", "object": "response", "created_at": 0, "status": status, "model": self.base["model"],
+            "output": [] if text is None else [item], "usage": None if text is None else counts,
+            "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "temperature": None,
+            "parallel_tool_calls": False, "tool_choice": "auto", "tools": [], "top_p": None,
+        }  # fmt: skip
+
+    def whole(self, text: str) -> bytes:
+        """Return the answer in one piece."""
+        return msgspec.json.encode(self._response("completed", text))
+
+    def events(self, pieces: list[str]) -> Iterator[bytes]:
+        """Yield one event a piece, with what goes before the first and after the last."""
+        number = 0
+
+        def event(kind: str, **fields: Any) -> bytes:
+            nonlocal number
+            data = msgspec.json.encode({"type": kind, "sequence_number": number, **fields})
+            number += 1
+            return f"event: {kind}\n".encode() + b"data: " + data + b"\n\n"
+
+        place = {"item_id": "msg-1", "output_index": 0, "content_index": 0}
+        part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": []}
+        item = {"type": "message", "id": "msg-1", "role": "assistant", "status": "in_progress", "content": []}
+        before = (
+            event("response.created", response=self._response("in_progress", None))
+            + event("response.output_item.added", output_index=0, item=item)
+            + event("response.content_part.added", **place, part=part)
+        )
+        for piece in pieces:
+            yield before + event("response.output_text.delta", **place, delta=piece, logprobs=[])
+            before = b""
+        text = "".join(pieces)
+        before += event("response.output_text.done", **place, text=text, logprobs=[])
+        before += event("response.content_part.done", **place, part={**part, "text": text})
+        whole = self._response("completed", text)
+        before += event("response.output_item.done", output_index=0, item=whole["output"][0])
+        yield before + event("response.completed", response=whole)
+
+
+SHAPES: Final = {
+    Operation.CHAT_COMPLETIONS: ChatShape,
+    Operation.COMPLETIONS: TextShape,
+    Operation.RESPONSES: ResponseShape,
+}
