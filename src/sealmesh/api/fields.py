@@ -1,0 +1,162 @@
+"""The top level of a request's JSON, checked without building the rest: a body may be as large as 64 MiB.
+
+msgspec walks the whole text, so that what is passed on is valid JSON, but makes objects only of the few fields that
+the way of a request needs. Nothing of a field's value ever gets into an error.
+"""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+from typing import Final
+
+import msgspec
+
+from sealmesh.api.errors import refusal
+from sealmesh.limits import JSON_DEPTH_MAX, NAME_MAX
+from sealmesh.wire.operations import Operation
+
+_UTF8_SLICE: Final = 64 * 1024
+_SESSION_MAX: Final = 256  # bytes; a longer key holds no conversation together
+_LOOK: Final = 64  # bytes of a field that are looked at to tell its type
+
+
+_ABSENT: Final = msgspec.Raw(b"")
+
+
+class _Top(msgspec.Struct):
+    """Views into the body; nothing is decoded before its size is known."""
+
+    model: msgspec.Raw = _ABSENT
+    stream: msgspec.Raw = _ABSENT
+    messages: msgspec.Raw = _ABSENT
+    prompt: msgspec.Raw = _ABSENT
+    input: msgspec.Raw = _ABSENT
+    prompt_cache_key: msgspec.Raw = _ABSENT
+    user: msgspec.Raw = _ABSENT
+
+
+_DECODER: Final = msgspec.json.Decoder(_Top)
+# An unfinished string or escape is taken to the end, so that no byte is ever looked at twice.
+_STRING_OR_NOT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"]++', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(each for each in range(256) if each not in b"[]{}")
+_STEP: Final = [0] * 256
+_STEP[ord("[")] = _STEP[ord("{")] = 1
+_STEP[ord("]")] = _STEP[ord("}")] = -1
+
+#: Which field carries the question, and the JSON types that it may have.
+_QUESTION: Final = {
+    Operation.CHAT_COMPLETIONS: ("messages", b"[", "a list of messages"),
+    Operation.COMPLETIONS: ("prompt", b'["', "a string or a list"),
+    Operation.EMBEDDINGS: ("input", b'["', "a string or a list"),
+    Operation.RESPONSES: ("input", b'["', "a string or a list"),
+}
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API needs to know of a request."""
+
+    model: str
+    stream: bool
+    session: str
+
+    def __repr__(self) -> str:
+        return f"Fields(stream={self.stream})"
+
+
+def parse_fields_untrusted(operation: Operation, body: bytes) -> Fields:
+    """Check the body of a request and return its top-level fields.
+
+    Raises:
+        RequestError: 400 `invalid_json` or `invalid_request` with the field's name as `param`.
+    """
+    require_utf8_untrusted(body)
+    require_shallow_untrusted(body)
+    try:
+        top = _DECODER.decode(body)
+    except msgspec.ValidationError:
+        raise refusal("invalid_request", "The body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise refusal("invalid_json") from None
+    model = _text(top.model, "model", limit=NAME_MAX)
+    if model is None:
+        raise refusal("invalid_request", "`model` is missing.", param="model")
+    if not model:
+        raise refusal("model_not_found", param="model")
+    _require_question(operation, top)
+    session = _text(top.prompt_cache_key, "prompt_cache_key", limit=_SESSION_MAX) or ""
+    session = session or _text(top.user, "user", limit=_SESSION_MAX) or ""
+    return Fields(model=model, stream=_flag(top.stream, "stream"), session=session)
+
+
+def _require_question(operation: Operation, top: _Top) -> None:
+    """Refuse a request without its question, or with one of the wrong type."""
+    name, kinds, words = _QUESTION[operation]
+    start = bytes(memoryview(getattr(top, name))[:_LOOK]).lstrip()
+    if not start or start == b"null":
+        raise refusal("invalid_request", f"`{name}` is missing: it must be {words}.", param=name)
+    if start[0] not in kinds:
+        raise refusal("invalid_request", f"`{name}` must be {words}.", param=name)
+    if start[:1] == b"[" and start[1:].lstrip()[:1] == b"]":
+        raise refusal("invalid_request", f"`{name}` is empty.", param=name)
+
+
+def _text(raw: msgspec.Raw, name: str, *, limit: int) -> str | None:
+    """Return a string of the top level; None if absent or null, "" if longer than anything that is known by it."""
+    view = memoryview(raw)
+    start = bytes(view[:4])
+    if not start or start == b"null":
+        return None
+    if start[:1] != b'"':
+        raise refusal("invalid_request", f"`{name}` must be a string.", param=name)
+    if len(view) > 6 * limit + 2:  # every byte of it may be written as \uXXXX
+        return ""
+    text: str = msgspec.json.decode(raw, type=str)
+    return text if len(text.encode()) <= limit else ""
+
+
+def _flag(raw: msgspec.Raw, name: str) -> bool:
+    """Return a truth value of the top level; absent and null are false."""
+    value = bytes(memoryview(raw)[:5])
+    if value not in (b"", b"null", b"true", b"false"):
+        raise refusal("invalid_request", f"`{name}` must be true or false.", param=name)
+    return value == b"true"
+
+
+def require_utf8_untrusted(body: bytes) -> None:
+    """Refuse invalid UTF-8, also where no parser looks. Slice by slice: a decoded copy could take four times the body.
+
+    Raises:
+        RequestError: 400 `invalid_json`.
+    """
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with memoryview(body) as view:
+            for at in range(0, len(body), _UTF8_SLICE):
+                decoder.decode(view[at : at + _UTF8_SLICE])
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise refusal("invalid_json") from None
+
+
+def require_shallow_untrusted(body: bytes) -> None:
+    """Refuse nesting that is deeper than any honest request's, before a parser recurses into it (attack A13).
+
+    Raises:
+        RequestError: 400 `invalid_json`.
+    """
+    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
+        return
+    depth = 0
+    for found in _STRING_OR_NOT.finditer(body):
+        if body[found.start()] == 0x22:
+            continue
+        brackets = found.group().translate(None, _NOT_BRACKETS)
+        if brackets:
+            steps = itertools.accumulate(map(_STEP.__getitem__, brackets), initial=depth)
+            for depth in steps:
+                if depth > JSON_DEPTH_MAX:
+                    raise refusal("invalid_json", f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")

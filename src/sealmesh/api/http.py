@@ -1,0 +1,133 @@
+"""The HTTP/1.1 server below the API and the console: listens, counts, and ends in order.
+
+It stands on asyncio and httptools alone. uvicorn's ASGI path was measured against it (`benchmarks/api_chunks.py`,
+numbers in `docs/reference/api.md`): it is slower on the way of tokens, and for the bounds of `limits` most of its
+protocol class would have to be overridden.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from sealmesh.api.bodies import Budget
+from sealmesh.api.connection import Handler, HttpConnection, HttpLimits
+from sealmesh.api.doors import Doorkeeper
+from sealmesh.api.errors import CODES
+from sealmesh.errors import ConfigError
+
+_LOG: Final = logging.getLogger("sealmesh.api")
+_BACKLOG: Final = 512
+_END_TIMEOUT_S: Final = 2.0  # what ended requests get to write their last words and close
+
+
+class HttpServer:
+    """A listening server.
+
+    Args:
+        handler: Answers the requests.
+        address: To listen on, an address literal.
+        port: 0 picks a free one.
+        doorkeeper: Checks Host, Origin and key.
+        bounds: What apps may send and hold.
+        tls: Context for TLS.
+        on_result: Called with each request's result code; it gets no other word of the request.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        address: str,
+        port: int,
+        doorkeeper: Doorkeeper,
+        bounds: HttpLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        on_result: Callable[[str], None] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.doorkeeper = doorkeeper
+        self.limits = bounds or HttpLimits()
+        self.bodies = Budget(self.limits.bodies_total_max)
+        self.connections: set[HttpConnection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.results: Counter[str] = Counter()
+        self.closing = False
+        self.loop: asyncio.AbstractEventLoop
+        self._address = address
+        self._port = port
+        self._tls = tls
+        self._on_result = on_result
+        self._server: asyncio.Server | None = None
+        self._empty = asyncio.Event()
+
+    async def start(self) -> str:
+        """Listen, and return the base URL, without a path.
+
+        Raises:
+            ConfigError: The port is taken or may not be used.
+        """
+        self.loop = asyncio.get_running_loop()
+        try:
+            self._server = await self.loop.create_server(
+                lambda: HttpConnection(self),
+                self._address,
+                self._port,
+                ssl=self._tls,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=self.limits.head_timeout_s if self._tls else None,
+            )
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"cannot listen on {self._address} port {self._port}: {error}") from error
+        port = self._server.sockets[0].getsockname()[1]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._address, self._address)  # noqa: S104 - only named
+        host = f"[{shown}]" if ":" in shown else shown
+        return f"{'https' if self._tls else 'http'}://{host}:{port}"
+
+    async def shutdown(self, grace_s: float) -> None:
+        """Take nothing new, let running answers end within the grace, then end them with an error."""
+        if self._server is None:
+            return
+        self.closing = True
+        self._server.close()
+        for connection in tuple(self.connections):
+            connection.stop_when_idle()
+        if self.tasks:
+            await asyncio.wait(tuple(self.tasks), timeout=grace_s)
+        for connection in tuple(self.connections):
+            connection.end_with(CODES["shutting_down"])
+        if self.tasks:
+            await asyncio.wait(tuple(self.tasks), timeout=_END_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await self._until_empty()
+        for connection in tuple(self.connections):
+            connection.cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await self._until_empty()
+                await self._server.wait_closed()
+        if self.tasks:
+            _LOG.warning("%d requests did not end in time", len(self.tasks))
+
+    async def _until_empty(self) -> None:
+        while self.connections:
+            self._empty.clear()
+            await self._empty.wait()
+
+    def forget(self, connection: HttpConnection) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def count(self, code: str) -> None:
+        """Count a result."""
+        self.results[code] += 1
+        if self._on_result is not None:
+            self._on_result(code)

@@ -1,0 +1,266 @@
+"""The OpenAI surface: paths, requests in, answers out.
+
+A streamed answer is passed on as it comes, whole events at a time and the last word only after the authenticated end.
+A plain answer is held until that end, so that its failure is a whole error response and never a cut body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+
+from sealmesh.api.bodies import Budget, Holder
+from sealmesh.api.connection import OK, HttpRequest
+from sealmesh.api.doors import Doorkeeper
+from sealmesh.api.errors import CODES, PublicError, public_error
+from sealmesh.api.events import EventGate
+from sealmesh.api.fields import Fields, parse_fields_untrusted
+from sealmesh.api.heads import RequestHead
+from sealmesh.api.reply import JSON, SSE, Reply
+from sealmesh.api.source import StatusSource
+from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
+from sealmesh.errors import BackendError, RemoteProtocolError, RoutingError, RoutingFault
+from sealmesh.limits import BACKEND_ERROR_BODY_MAX, HELD_ANSWER_MAX, HELD_TOTAL_MAX
+from sealmesh.wire.operations import REQUEST_HEADERS, RESPONSE_HEADERS, Operation, find_operation
+
+_LOG: Final = logging.getLogger("sealmesh.api")
+_INLINE_MAX: Final = 256 * 1024  # a larger body is checked off the event loop: it takes milliseconds
+_MODELS: Final = "/v1/models"
+_ATTESTATION: Final = "/v1/mesh/attestation/"
+_OPERATIONS: Final = {operation.path: operation for operation in Operation}
+_HEADER_VALUE_MAX: Final = 1024
+
+
+class OpenAIHandler:
+    """Answers the requests of apps.
+
+    Args:
+        asker: Produces the answers.
+        doorkeeper: Holds the API keys.
+        status: Where verdicts about peers are read, if the node has it.
+        held_max: Bytes of one plain answer.
+        held_total_max: Bytes of all plain answers at once.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        *,
+        doorkeeper: Doorkeeper,
+        status: StatusSource | None = None,
+        held_max: int = HELD_ANSWER_MAX,
+        held_total_max: int = HELD_TOTAL_MAX,
+    ) -> None:
+        self._asker = asker
+        self._doorkeeper = doorkeeper
+        self._status = status
+        self._held_max = held_max
+        self._held = Budget(held_total_max)
+        self._created = int(time.time())
+        self._parser = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sealmesh-api-parse")
+
+    def close(self) -> None:
+        """Let the parser's thread end."""
+        self._parser.shutdown(wait=False, cancel_futures=True)
+
+    def check_head(self, head: RequestHead) -> None:
+        """Demand the key before any body is read.
+
+        Raises:
+            RequestError: 401.
+        """
+        if head.method != "OPTIONS":
+            self._doorkeeper.require_key(head)
+
+    async def respond(self, request: HttpRequest, reply: Reply) -> str:
+        """Answer one request; returns the result's code."""
+        head = request.head
+        allowed = self._allowed(head.path)
+        if not allowed:
+            return _refuse(reply, CODES["not_found"])
+        if head.method == "OPTIONS":  # no CORS: it says what there is, and gives no other page leave
+            reply.send(200, b"", headers=(("allow", allowed),))
+            return OK
+        if head.method not in allowed.split(", "):
+            return _refuse(reply, CODES["method_not_allowed"], ("allow", allowed))
+        operation = find_operation(head.method, head.path)
+        if operation is not None:
+            return await self._ask(operation, request, reply)
+        if head.path.startswith(_ATTESTATION):
+            return self._attestation(head.path.removeprefix(_ATTESTATION), reply)
+        return self._models(head.path.removeprefix(_MODELS), reply)
+
+    def _allowed(self, path: str) -> str:
+        """The methods of a path, "" if there is nothing."""
+        if path in _OPERATIONS:
+            return "POST, OPTIONS"
+        for prefix in (f"{_MODELS}/", _ATTESTATION):
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return "GET, HEAD, OPTIONS"
+        return "GET, HEAD, OPTIONS" if path == _MODELS else ""
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _models(self, rest: str, reply: Reply) -> str:
+        listings = self._asker.models()
+        if not rest:
+            data = [self._describe(listing) for listing in listings]
+            reply.send(200, msgspec.json.encode({"object": "list", "data": data}))
+            return OK
+        name = urllib.parse.unquote(rest.removeprefix("/"))
+        for listing in listings:
+            if listing.name == name:
+                reply.send(200, msgspec.json.encode(self._describe(listing)))
+                return OK
+        return _refuse(reply, public_error(RoutingError(RoutingFault.UNKNOWN_MODEL)))
+
+    def _describe(self, listing: ModelListing) -> dict[str, Any]:
+        return {
+            "id": listing.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "sealmesh",
+            "context_length": listing.context_length,
+            "sealmesh": {
+                "usable": listing.usable,
+                "hosts": listing.hosts,
+                "best_tier": listing.best_tier,
+                "refused": dict(listing.refused),
+            },
+        }
+
+    def _attestation(self, rest: str, reply: Reply) -> str:
+        """Each candidate host's verdict as this node sees it now."""
+        if self._status is None:
+            return _refuse(reply, CODES["not_supported"])
+        name = urllib.parse.unquote(rest)
+        if all(listing.name != name for listing in self._asker.models()):
+            return _refuse(reply, public_error(RoutingError(RoutingFault.UNKNOWN_MODEL)))
+        hosts = [peer for peer in self._status.snapshot().peers if name in peer.models]
+        reply.send(200, msgspec.json.encode({"object": "list", "model": name, "data": hosts}))
+        return OK
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, operation: Operation, request: HttpRequest, reply: Reply) -> str:
+        fields = await self._parse(operation, request.body)
+        question = AppRequest(
+            operation=operation,
+            model=fields.model,
+            body=request.body,
+            stream=fields.stream,
+            headers=_request_headers(request.head),
+            session=fields.session,
+        )
+        asking = self._asker.ask(question)
+        del question
+        answer = await asking
+        request.drop_body()
+        async with answer:
+            _require_final_status(answer)
+            if fields.stream and answer.status == 200 and _content_type(answer) == SSE:
+                return await _pass_on(answer, reply)
+            return await self._hold(answer, reply)
+
+    async def _parse(self, operation: Operation, body: bytes) -> Fields:
+        if len(body) <= _INLINE_MAX:
+            return parse_fields_untrusted(operation, body)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parser, parse_fields_untrusted, operation, body)
+
+    async def _hold(self, answer: Answer, reply: Reply) -> str:
+        """Hold a plain answer until its authenticated end, then write it whole."""
+        holder = Holder(limit=self._held_max, budget=self._held)
+        try:
+            while data := await answer.read():
+                if not holder.add(data):
+                    return _refuse(reply, CODES["answer_too_large"])
+            body = holder.take()
+            if answer.status >= 400:
+                return _pass_error(answer, body, reply)
+            reply.send(200, body, content_type=_content_type(answer), headers=_answer_headers(answer))
+            return OK
+        finally:
+            holder.release()
+
+
+async def _pass_on(answer: Answer, reply: Reply) -> str:
+    """Write a stream as it comes. The head waits for the first bytes: a failure before them is a whole error."""
+    gate = EventGate()
+    data = await answer.read()
+    ready = gate.feed_untrusted(data)
+    if not data:
+        ready = gate.finish()
+    await reply.start(answer.status, ready, content_type=SSE, headers=_answer_headers(answer))
+    while data:
+        data = await answer.read()
+        await reply.write(gate.feed_untrusted(data) if data else gate.finish())
+    reply.end()
+    return OK
+
+
+def _pass_error(answer: Answer, body: bytes, reply: Reply) -> str:
+    """Pass on an engine's error object; what is none is replaced by one."""
+    if len(body) <= BACKEND_ERROR_BODY_MAX and _is_error_object(body):
+        headers = _answer_headers(answer)
+        if answer.status == 503 and all(name != "retry-after" for name, _ in headers):
+            headers = (*headers, *CODES["busy"].headers())
+        reply.send(answer.status, body, headers=headers)
+        return "backend_error"
+    words = "The host's engine refused the request." if answer.status < 500 else "The host's engine failed."
+    public = public_error(BackendError(answer.status, "backend_error", words))
+    reply.refuse(public, headers=_answer_headers(answer))
+    return public.code
+
+
+def _is_error_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("error"), msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _require_final_status(answer: Answer) -> None:
+    """Refuse a status that would change what follows on the wire (100, 204, 304, a redirect)."""
+    if answer.status != 200 and not 400 <= answer.status <= 599:
+        raise RemoteProtocolError("an answer has a status that no answer may have")
+
+
+def _content_type(answer: Answer) -> str:
+    """JSON or server-sent events, never a type that a browser would run."""
+    for name, value in answer.headers:
+        if name == "content-type" and value.partition(";")[0].strip().lower() == SSE:
+            return SSE
+    return JSON
+
+
+def _request_headers(head: RequestHead) -> tuple[tuple[str, str], ...]:
+    """The few headers of an app that go with its request; values that no header should have are left behind."""
+    chosen: list[tuple[str, str]] = []
+    for raw, value in head.headers:
+        name = raw.decode("latin-1")
+        text = value.decode("latin-1")
+        if name in REQUEST_HEADERS and len(text) <= _HEADER_VALUE_MAX and text.isascii() and text.isprintable():
+            chosen.append((name, text))
+    return tuple(chosen)
+
+
+def _answer_headers(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """The proof's headers and the host's few, without what this server says itself."""
+    passed = (
+        (name, value[:_HEADER_VALUE_MAX])
+        for name, value in answer.headers
+        if name in RESPONSE_HEADERS and name != "content-type"
+    )
+    return (*answer.proof.headers(), *passed)
+
+
+def _refuse(reply: Reply, public: PublicError, *headers: tuple[str, str]) -> str:
+    reply.refuse(public, headers=headers)
+    return public.code

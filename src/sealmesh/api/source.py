@@ -1,0 +1,18 @@
+"""Where the API and the console read the node's status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from sealmesh.status import NodeStatus
+
+
+class StatusSource(Protocol):
+    """A running node's status."""
+
+    def snapshot(self) -> NodeStatus:
+        """Return the status now."""
+
+    def subscribe(self) -> AsyncIterator[NodeStatus]:
+        """Yield the status whenever it changed. Closing the iterator ends the subscription."""
