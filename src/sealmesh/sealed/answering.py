@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from sealmesh.errors import LocalProtocolError, RemoteProtocolError
 from sealmesh.limits import HTTP_BODY_MAX
-from sealmesh.sealed.events import Event, HeadEvent, Opened
+from sealmesh.sealed.events import Event, HeadEvent, HostEvent, Opened
 from sealmesh.sealed.frames import ENDED, FINAL_PHASES, Direction, Kind, Phase
 from sealmesh.sealed.keyring import HeldKey, KeyRing
 from sealmesh.sealed.machine import ANSWER, Exchange, check_nothing_follows_untrusted
@@ -114,7 +116,7 @@ class HostExchange(Exchange):
         """
         return self._send(Kind.TRAILER, encode_trailer(trailer))
 
-    def receive_untrusted(self, data: bytes, now: float) -> list[Event]:
+    def receive_untrusted(self, data: bytes, now: float) -> list[HostEvent]:
         """Take in bytes of the request and return what they say.
 
         What arrives after this side's own end is thrown away: the asker may not have read it yet.
@@ -136,7 +138,7 @@ class HostExchange(Exchange):
             self._cutter.feed(data)
             if self._phases[Direction.REQUEST] in ENDED:
                 check_nothing_follows_untrusted(self._cutter.held)
-                return events
+                return []
             if self._opening is None:
                 self._open_request_untrusted(now)
             if self._opening is not None:
@@ -151,7 +153,7 @@ class HostExchange(Exchange):
             else:
                 error.code = 0  # no refusal is possible any more; the stream is reset
             self._fail(error)
-        return events
+        return cast("list[HostEvent]", events)  # nothing else is made at this end
 
     def receive_eof_untrusted(self) -> None:
         """The request's stream has ended.

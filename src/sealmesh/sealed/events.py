@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
 from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
+
+_HeadT = TypeVar("_HeadT", RequestHead, ResponseHead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +26,10 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadEvent:
+class HeadEvent(Generic[_HeadT]):
     """The other side's HEAD: a RequestHead at the host, a ResponseHead at the client."""
 
-    head: RequestHead | ResponseHead
+    head: _HeadT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,4 +72,6 @@ class RefusedEvent:
     code: Refusal
 
 
-Event = Opened | HeadEvent | BodyEvent | PingEvent | ErrorEvent | EndEvent | RefusedEvent
+ClientEvent = HeadEvent[ResponseHead] | BodyEvent | PingEvent | ErrorEvent | EndEvent | RefusedEvent
+HostEvent = Opened | HeadEvent[RequestHead] | BodyEvent | PingEvent | ErrorEvent | EndEvent
+Event = ClientEvent | HostEvent

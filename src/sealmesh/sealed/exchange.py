@@ -8,10 +8,12 @@ from sealmesh.sealed.answering import HostExchange
 from sealmesh.sealed.asking import ClientExchange
 from sealmesh.sealed.events import (
     BodyEvent,
+    ClientEvent,
     EndEvent,
     ErrorEvent,
     Event,
     HeadEvent,
+    HostEvent,
     Opened,
     PingEvent,
     RefusedEvent,
@@ -21,11 +23,13 @@ from sealmesh.sealed.refusal import Refusal, encode_refusal
 
 __all__ = [
     "BodyEvent",
+    "ClientEvent",
     "ClientExchange",
     "EndEvent",
     "ErrorEvent",
     "Event",
     "HeadEvent",
+    "HostEvent",
     "HostExchange",
     "Opened",
     "PingEvent",

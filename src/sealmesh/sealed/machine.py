@@ -202,6 +202,7 @@ class Exchange:
     def _fail(self, error: RemoteProtocolError) -> NoReturn:
         """The first failure is the end of everything [EX-20]."""
         self._failure = error
+        self._phases[self._THEIRS] = Phase.FAILED  # also where the end had opened, but something followed it
         self.wipe()
         raise error
 
