@@ -30,7 +30,6 @@ NONCE_BYTES: Final = 32
 ENDPOINT_ID_BYTES: Final = 32
 HASH_BYTES: Final = 32
 REQUEST_MAX: Final = 64  # a tag, a length and 32 bytes; a longer request has no meaning
-SIGNATURE_ROOM: Final = 256  # a keys part travels with its signature and the framing of both
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -228,7 +227,7 @@ def parse_answer_untrusted(data: bytes) -> Answer:
     message = pb.Answer()
     _decode(message, data, CHALLENGE_MESSAGE_MAX)
     match message.WhichOneof("kind"):
-        case "keys" if 0 < len(message.keys) <= KEYS_PART_MAX + SIGNATURE_ROOM:
+        case "keys" if 0 < len(message.keys) <= KEYS_PART_MAX:
             return KeysAnswer(keys=message.keys)
         case "proof" if _proof_fits(message.proof):
             proof = message.proof
@@ -246,7 +245,7 @@ def _proof_fits(proof: pb.Proof) -> bool:
         0 < len(proof.host_statement) <= HOST_STATEMENT_MAX
         and 0 < len(proof.envelope) <= EVIDENCE_MAX
         and len(proof.path) <= MERKLE_PATH_MAX * _STEP_BYTES
-        and 0 < len(proof.keys) <= KEYS_PART_MAX + SIGNATURE_ROOM
+        and 0 < len(proof.keys) <= KEYS_PART_MAX
     )
 
 
