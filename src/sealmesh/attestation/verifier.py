@@ -127,13 +127,32 @@ class HostVerdict:
         Raises:
             VerificationError: The verdict or the epoch has ended, or the statement key did not sign these keys.
         """
-        if now >= self.expires:
-            raise VerificationError("freshness", "the verdict has ended; the host must answer again")
-        epoch = EpochStatement.verify_untrusted(
-            signed, statement_key=self.statement.statement_key, endpoint_id=self.endpoint_id
-        )
+        epoch = self._verify_epoch_untrusted(signed, now)
         if now >= epoch.not_after:
             raise VerificationError("epoch_statement", "the epoch has ended")
+        return self._issue(signed, epoch)
+
+    def hosts_for(self, epochs: Sequence[Signed], now: float) -> tuple[VerifiedHost, ...]:
+        """Return a host for each epoch statement of a keys part, leaving out epochs that have ended.
+
+        Args:
+            epochs: As received.
+            now: Unix seconds.
+
+        Raises:
+            VerificationError: The verdict has ended, or the statement key did not sign one of them, ended or not.
+        """
+        verified = [(signed, self._verify_epoch_untrusted(signed, now)) for signed in epochs]
+        return tuple(self._issue(signed, epoch) for signed, epoch in verified if now < epoch.not_after)
+
+    def _verify_epoch_untrusted(self, signed: Signed, now: float) -> EpochStatement:
+        if now >= self.expires:
+            raise VerificationError("freshness", "the verdict has ended; the host must answer again")
+        return EpochStatement.verify_untrusted(
+            signed, statement_key=self.statement.statement_key, endpoint_id=self.endpoint_id
+        )
+
+    def _issue(self, signed: Signed, epoch: EpochStatement) -> VerifiedHost:
         return VerifiedHost(
             endpoint_id=self.endpoint_id,
             epoch=epoch.epoch,
