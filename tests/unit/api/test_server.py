@@ -7,15 +7,6 @@ import json
 
 import openai
 import pytest
-
-from sealmesh.errors import (
-    BackendError,
-    BusyError,
-    HostLostError,
-    HostTooSlowError,
-    RoutingError,
-    RoutingFault,
-)
 from tests.unit.api.world import (
     PROOF,
     SSE_HEADERS,
@@ -24,6 +15,15 @@ from tests.unit.api.world import (
     chat,
     read_response,
     serving,
+)
+
+from sealmesh.errors import (
+    BackendError,
+    BusyError,
+    HostLostError,
+    HostTooSlowError,
+    RoutingError,
+    RoutingFault,
 )
 
 TOKENS = [
