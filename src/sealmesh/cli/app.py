@@ -1,0 +1,165 @@
+"""The commands and their options. Each imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sealmesh import __version__
+from sealmesh.cli import options as o
+from sealmesh.config.settings import DEFAULT_MODEL, Mode
+
+app = typer.Typer(
+    name="sealmesh",
+    help="Private inference on pooled machines: prompts are sealed here and opened only by the model's own process.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _run_node(mode: Mode, flags: dict[str, object]) -> None:
+    from sealmesh.cli.nodes import run_node
+
+    raise typer.Exit(run_node(mode, flags))
+
+
+@app.command()
+def serve(
+    model: o.Model = None,
+    backend: o.Backend = None,
+    backend_api: o.BackendApi = None,
+    backend_key_file: o.BackendKeyFile = None,
+    backend_model: o.BackendModel = None,
+    backend_cache_salt: o.BackendCacheSalt = False,
+    parallel: o.Parallel = None,
+    context_size: o.ContextSize = None,
+    threads: o.Threads = None,
+    embeddings: o.Embeddings = False,
+    plain: o.Plain = False,
+    join: o.Join = None,
+    join_file: o.JoinFile = None,
+    mesh_name: o.MeshName = None,
+    name: o.Name = None,
+    require_attested_hosts: o.RequireAttestedHosts = None,
+    allow_plain_hosts: o.AllowPlainHosts = False,
+    policy: o.Policy = None,
+    port: o.Port = None,
+    console_port: o.ConsolePort = None,
+    headless: o.Headless = False,
+    listen: o.Listen = None,
+    api_key_file: o.ApiKeyFile = None,
+    tls_cert: o.TlsCert = None,
+    tls_key: o.TlsKey = None,
+    insecure_http: o.InsecureHttp = False,
+    bind: o.Bind = None,
+    relay_url: o.RelayUrl = None,
+    public_relays: o.PublicRelays = False,
+    home: o.HomeFolder = None,
+    config: o.ConfigFile = None,
+    log_format: o.LogFormatOption = None,
+    record_streams: o.RecordStreams = None,
+) -> None:
+    """Serve a model to the mesh, with an API on this machine too; without a ticket, make a mesh."""
+    _run_node(Mode.SERVE, dict(locals()))
+
+
+@app.command()
+def client(
+    join: o.Join = None,
+    join_file: o.JoinFile = None,
+    name: o.Name = None,
+    require_attested_hosts: o.RequireAttestedHosts = None,
+    allow_plain_hosts: o.AllowPlainHosts = False,
+    policy: o.Policy = None,
+    port: o.Port = None,
+    console_port: o.ConsolePort = None,
+    headless: o.Headless = False,
+    listen: o.Listen = None,
+    api_key_file: o.ApiKeyFile = None,
+    tls_cert: o.TlsCert = None,
+    tls_key: o.TlsKey = None,
+    insecure_http: o.InsecureHttp = False,
+    bind: o.Bind = None,
+    relay_url: o.RelayUrl = None,
+    public_relays: o.PublicRelays = False,
+    home: o.HomeFolder = None,
+    config: o.ConfigFile = None,
+    log_format: o.LogFormatOption = None,
+    record_streams: o.RecordStreams = None,
+) -> None:
+    """Ask the mesh: an OpenAI-compatible API on this machine. Serves nothing."""
+    _run_node(Mode.CLIENT, dict(locals()))
+
+
+@app.command()
+def ticket(
+    role: Annotated[
+        list[str] | None, typer.Option("--role", metavar="client|host|relay", help="What it admits as; all by default.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="TIME", help="30m, 12h or 7d; 30d by default.")
+    ] = None,
+    home: o.HomeFolder = None,
+    json: o.Json = False,
+) -> None:
+    """Print a new ticket to the mesh that the running node made. A ticket is a secret."""
+    from sealmesh.cli.invite import make_invitation
+
+    raise typer.Exit(make_invitation(home, roles=role or (), expires=expires, as_json=json))
+
+
+@app.command()
+def status(home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Show the running node: mesh, models, peers, exchanges."""
+    from sealmesh.cli.look import show_status
+
+    raise typer.Exit(show_status(home, as_json=json))
+
+
+@app.command()
+def hosts(home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Show the hosts, what each has proven, and why one is not used."""
+    from sealmesh.cli.look import show_hosts
+
+    raise typer.Exit(show_hosts(home, as_json=json))
+
+
+@app.command()
+def models(home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Show the models that the mesh serves."""
+    from sealmesh.cli.look import show_models
+
+    raise typer.Exit(show_models(home, as_json=json))
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="What to talk with.", show_default=False)
+    ] = None,
+    home: o.HomeFolder = None,
+) -> None:
+    """Talk with a model through the running node; a pipe on stdin is one prompt."""
+    from sealmesh.cli.chat import run_chat
+
+    raise typer.Exit(run_chat(model, home))
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Option("--model", metavar="REF", help="What the demo's host serves.")] = DEFAULT_MODEL,
+) -> None:
+    """Run a sealed chat between two nodes on this machine, and show what was seen on the way."""
+    from sealmesh.cli.demo import print_demo
+
+    raise typer.Exit(print_demo(model))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)

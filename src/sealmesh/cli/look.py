@@ -1,0 +1,196 @@
+"""`sealmesh status`, `hosts` and `models`: what the running node sees, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sealmesh.cli.node_api import NodeApi
+from sealmesh.cli.terminal import REASON_SHOWN_MAX, Tone, escape_peer_text, short_id, table, tier_words
+
+_SHOWN_MODELS: Final = 3  # names in a cell; the rest is counted
+
+
+def show_status(home: Path | None, *, as_json: bool) -> int:
+    """Print the node's status.
+
+    Raises:
+        SealmeshError: No node runs, or it does not answer.
+    """
+    status = NodeApi.find(home).status()
+    print(_json(status) if as_json else "\n".join(status_lines(status, Tone.of(sys.stdout))))
+    return 0
+
+
+def show_hosts(home: Path | None, *, as_json: bool) -> int:
+    """Print the hosts that the node knows, what each has proven, and why one is not used.
+
+    Raises:
+        SealmeshError: No node runs, or it does not answer.
+    """
+    peers = [peer for peer in _list(NodeApi.find(home).status(), "peers") if _serves(peer)]
+    print(_json(peers) if as_json else "\n".join(host_lines(peers, Tone.of(sys.stdout))))
+    return 0
+
+
+def show_models(home: Path | None, *, as_json: bool) -> int:
+    """Print every advertised model.
+
+    Raises:
+        SealmeshError: No node runs, or it does not answer.
+    """
+    models = NodeApi.find(home).models()
+    print(_json(models) if as_json else "\n".join(model_lines(models, Tone.of(sys.stdout))))
+    return 0
+
+
+# --- lines for people; every value may be a peer's ------------------------------------------------------------
+
+
+def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
+    """The whole status on a page."""
+    mesh, exchanges, tokens = (_map(status, name) for name in ("mesh", "exchanges", "tokens"))
+    peers = _list(status, "peers")
+    failed = ", ".join(
+        f"{_shown(reason)} {_number(count)}" for reason, count in _map(exchanges, "failed_by_reason").items()
+    )
+    mesh_name = _text(mesh, "name")
+    rows = [
+        ("version", _text(status, "version")),
+        ("node", _text(status, "endpoint_id", most=64)),
+        (
+            "mesh",
+            f"{mesh_name} ({short_id(str(mesh.get('id', '')))})" if mesh_name else short_id(str(mesh.get("id", ""))),
+        ),
+        ("roles", ", ".join(_shown(role) for role in _list(status, "roles"))),
+        ("up", span(status.get("uptime_s"))),
+        ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
+        ("peers", f"{len(peers)}, {sum(bool(peer.get('connected')) for peer in _maps(peers))} connected"),
+        (
+            "exchanges",
+            f"{_number(exchanges.get('open'))} open, {_number(exchanges.get('done'))} done"
+            + (f", failed: {failed}" if failed else ""),
+        ),
+        (
+            "tokens",
+            f"asked {_number(tokens.get('prompt'))} + {_number(tokens.get('completion'))}, "
+            f"served {_number(tokens.get('served_prompt'))} + {_number(tokens.get('served_completion'))} (in + out)",
+        ),
+    ]
+    lines = [f"{tone.style(name.ljust(10), 'dim')} {value}" for name, value in rows]
+    models = [
+        {"id": model.get("name"), "context_length": model.get("context_length"), "sealmesh": model}
+        for model in _maps(_list(status, "models"))
+    ]
+    return [*lines, "", *model_lines(models, tone)]
+
+
+def model_lines(models: list[dict[str, Any]], tone: Tone) -> list[str]:
+    """A table of models as `/v1/models` lists them."""
+    if not models:
+        return ["No host in the mesh advertises a model now."]
+    rows = []
+    notes = []
+    for model in models:
+        ours = _map(model, "sealmesh")
+        usable = bool(ours.get("usable"))
+        context = _number(model.get("context_length"))
+        rows.append(
+            (
+                _text(model, "id"),
+                "unknown" if context == "0" else context,
+                _number(ours.get("hosts")),
+                _text(ours, "best_tier"),
+                "yes" if usable else "no",
+            )
+        )
+        if not usable:
+            notes += _refusals(_map(ours, "refused"))
+    return [*table(("MODEL", "CONTEXT", "HOSTS", "BEST TIER", "USABLE"), rows, tone), *notes]
+
+
+def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
+    """A table of hosts, why some are not used, and what their tiers are worth."""
+    if not peers:
+        return ["No host is known now. A host joins with: sealmesh serve --join-file FILE"]
+    rows = []
+    notes = []
+    for peer in peers:
+        names = [_shown(name) for name in _list(peer, "models")]
+        more = f" +{len(names) - _SHOWN_MODELS}" if len(names) > _SHOWN_MODELS else ""
+        rtt = peer.get("rtt_ms")
+        path = _text(peer, "path") + (f" {rtt:.0f} ms" if isinstance(rtt, int | float) else "")
+        rows.append(
+            (
+                short_id(str(peer.get("endpoint_id", ""))),
+                _text(peer, "name"),
+                ", ".join(names[:_SHOWN_MODELS]) + more,
+                _text(peer, "tier"),
+                ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "PLAIN",
+                span(peer.get("evidence_age_s")),
+                path if peer.get("connected") else "not connected",
+            )
+        )
+        reasons = "; ".join(_shown(reason, most=REASON_SHOWN_MAX) for reason in _list(peer, "refused"))
+        if reasons:
+            notes.append(f"  {short_id(str(peer.get('endpoint_id', '')))} is not used: {reasons}")
+    headings = ("HOST", "NAME", "MODELS", "TIER", "SEALED", "EVIDENCE", "PATH")
+    kinds = {(str(peer.get("tier", "")), str(peer.get("operator_blind", "no"))) for peer in peers}
+    meanings = [f"  {_shown(tier)}: {tier_words(tier, blind)}" for tier, blind in sorted(kinds)]
+    return [*table(headings, rows, tone), *notes, "", *(tone.style(meaning, "dim") for meaning in meanings)]
+
+
+def span(seconds: object) -> str:
+    """A time span in words that fit into a column."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 1e12:
+        return "-"
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def _refusals(refused: Mapping[str, Any]) -> list[str]:
+    return [f"  {short_id(host)}: {_shown(reason, most=REASON_SHOWN_MAX)}" for host, reason in refused.items()]
+
+
+def _serves(peer: object) -> bool:
+    return isinstance(peer, dict) and bool(_list(peer, "models") or "host" in str(peer.get("role", "")))
+
+
+# --- reading what the node said; a missing or odd value shows as empty, never as a traceback --------------------
+
+
+def _map(source: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = source.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(source: Mapping[str, Any], name: str) -> list[Any]:
+    value = source.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _maps(values: list[Any]) -> list[dict[str, Any]]:
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _shown(value: object, *, most: int | None = None) -> str:
+    return escape_peer_text(str(value)) if most is None else escape_peer_text(str(value), most=most)
+
+
+def _text(source: Mapping[str, Any], name: str, *, most: int | None = None) -> str:
+    value = source.get(name)
+    return "" if value is None else _shown(value, most=most)
+
+
+def _number(value: object) -> str:
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else "0"
+
+
+def _json(value: object) -> str:
+    """JSON in ASCII: nothing in it can reach a terminal as a control."""
+    return json.dumps(value, indent=2)

@@ -1,0 +1,45 @@
+"""The entry: what must happen before any library is loaded, and the one place that errors leave by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `sealmesh`; ends the process with 0, 1 or 2.
+
+    Args:
+        arguments: The words after the program's name; those of the process where None.
+    """
+    code = 1
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BrokenPipeError:
+        # Whoever read our output has left (`sealmesh hosts | head`); the interpreter's own flush would say so loudly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped\n")
+    except BaseException as error:
+        from sealmesh.cli.failures import report
+
+        code = report(error)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if arguments is None:
+        from sealmesh.cli.handover import hide_ticket
+
+        hide_ticket()  # before anything slow: until then the ticket can be seen from outside
+        arguments = sys.argv[1:]
+    from sealmesh.cli.app import app
+    from sealmesh.cli.arguments import fill_optional_values
+
+    app(args=fill_optional_values(arguments), prog_name="sealmesh")
+    return 0

@@ -1,0 +1,93 @@
+"""`sealmesh serve` and `sealmesh client`: from settings to a running node, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sealmesh.cli.events import Emit, make_emit, start_logging
+from sealmesh.cli.failures import EXIT_RIGHT
+from sealmesh.cli.handover import receive_ticket
+from sealmesh.config.load import load_settings
+from sealmesh.config.settings import Mode, Settings
+
+
+def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
+    """Run a node until it is stopped; return the exit code.
+
+    Args:
+        mode: What it is for.
+        flags: What was given on the command line, by the names of the settings.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        SealmeshError: The node could not start or go on.
+    """
+    settings = gather(mode, flags)
+    emit = make_emit(settings.log_format)
+    start_logging(settings.log_format, emit)
+    for warning in settings.warnings:
+        emit({"event": "warning", "level": "warning", "message": warning})
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_until_stopped(settings, emit))
+
+
+def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:
+    """The settings, with a ticket that was handed over at the place where it stood.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, False, [], ())}
+    handed = receive_ticket(os.environ)
+    environment = dict(os.environ)
+    if handed is not None:
+        origin, ticket = handed
+        if origin == "flag":
+            given["join"] = ticket
+        else:
+            environment["SEALMESH_TICKET"] = ticket.reveal()
+    return load_settings(mode, flags=given, environment=environment)
+
+
+async def _until_stopped(settings: Settings, emit: Emit) -> int:
+    """Run the node; SIGTERM and SIGINT end it properly."""
+    from sealmesh.node.run import run  # the whole house: only when a node is wanted
+
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if not stopped:  # a second signal must not break off the clean-up
+            stopped = True
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        code: int = await run(settings, emit)
+        return code
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        emit({"event": "shutdown", "message": "stopped"})
+        return EXIT_RIGHT
+
+
+def _loop_factory() -> Callable[[], Any] | None:
+    """The loop of uvloop where that is installed."""
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], Any] = uvloop.new_event_loop
+    return factory
