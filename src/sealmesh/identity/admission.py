@@ -210,7 +210,7 @@ class AdmissionPolicy:
         Raises:
             VerificationError: Not a list of this mesh's issuer [AD-16], or issued ahead of this node's clock [AD-17].
         """
-        if data == self._revocations_data:
+        if data and data == self._revocations_data:
             return False
         signed = Signed.decode_untrusted(data, maximum=REVOCATIONS_MAX, factor=Factor.REVOCATIONS)
         revocations = Revocations.parse_untrusted(signed.part)
