@@ -228,6 +228,8 @@ def _from_file(path: Path) -> dict[str, object]:
         values = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply to be a configuration") from None
     for key in values:
         option = OPTIONS.get(key)
         if option is None:

@@ -1,0 +1,113 @@
+"""Sequences, seen suites and pins over restarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sealmesh.errors import ConfigError
+from sealmesh.limits import PEERS_MAX
+from sealmesh.node.files import write_json
+from sealmesh.node.stores import Pin, PinStore, SeenSuites, SequenceStore
+
+NOW = 1_764_000_000.0
+A, B = b"\x0a" * 32, b"\x0b" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.json"
+
+
+# --- sequences -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_is_the_clock_or_one_more_than_the_last(path: Path) -> None:
+    store = SequenceStore(path)
+    assert store.next("summary", NOW) == int(NOW * 1000)
+    assert store.next("summary", NOW) == int(NOW * 1000) + 1
+    assert store.next("keys", NOW) == int(NOW * 1000)
+
+
+def test_a_sequence_rises_over_restarts_and_a_clock_set_back(path: Path) -> None:
+    first = SequenceStore(path).next("summary", NOW)
+    assert SequenceStore(path).next("summary", NOW - 10_000) == first + 1
+
+
+def test_a_sequence_is_on_the_disk_before_it_is_used(path: Path) -> None:
+    sequence = SequenceStore(path).next("summary", NOW)
+    assert json.loads(path.read_text()) == {"summary": sequence}
+
+
+def test_a_sequence_that_cannot_be_stored_is_not_given_out(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    store = SequenceStore(folder / "store.json")
+    folder.rmdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        store.next("summary", NOW)
+
+
+# --- seen suites ---------------------------------------------------------------------------------------------------
+
+
+def test_the_best_suite_is_remembered_over_restarts_and_never_sinks(path: Path) -> None:
+    store = SeenSuites(path)
+    assert store.best(A) == 0
+    store.remember(A, 2)
+    store.remember(A, 1)
+    store.remember(B, 1)
+    again = SeenSuites(path)
+    assert (again.best(A), again.best(B), len(again)) == (2, 1, 2)
+
+
+def test_a_full_list_forgets_nobody(path: Path) -> None:
+    write_json(path, {number.to_bytes(32, "big").hex(): 1 for number in range(PEERS_MAX)})
+    store = SeenSuites(path)
+    store.remember(A, 2)
+    assert store.best(A) == 0
+    assert len(store) == PEERS_MAX
+    first = (0).to_bytes(32, "big")
+    store.remember(first, 2)
+    assert SeenSuites(path).best(first) == 2
+
+
+# --- pins ----------------------------------------------------------------------------------------------------------
+
+
+def test_pins_are_made_replaced_and_taken_away(path: Path) -> None:
+    store = PinStore(path)
+    store.add(Pin(endpoint_id=A, fingerprint=b"\x01" * 32, by="first-use", at=NOW))
+    by_hand = Pin(endpoint_id=A, fingerprint=b"\x02" * 32, by="hand", at=NOW)
+    store.add(by_hand)
+    assert list(PinStore(path)) == [by_hand]
+    assert PinStore(path).get(A) == by_hand
+    assert store.remove(A)
+    assert not store.remove(A)
+    assert len(PinStore(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        (SequenceStore, {"summary": "1"}),
+        (SequenceStore, {"summary": True}),
+        (SequenceStore, {"summary": -1}),
+        (SeenSuites, {"zz": 1}),
+        (SeenSuites, {"00": 1}),
+        (SeenSuites, {A.hex(): 0}),
+        (SeenSuites, {A.hex(): 256}),
+        (PinStore, {A.hex(): {}}),
+        (PinStore, {A.hex(): {"fingerprint": "00", "by": "hand", "at": 1}}),
+        (PinStore, {A.hex(): {"fingerprint": "00" * 32, "by": "somebody", "at": 1}}),
+        (PinStore, {"xx": {"fingerprint": "00" * 32, "by": "hand", "at": 1}}),
+    ],
+)
+def test_a_damaged_store_is_refused(
+    path: Path, kind: type[SequenceStore | SeenSuites | PinStore], document: object
+) -> None:
+    write_json(path, document)
+    with pytest.raises(ConfigError, match="is damaged"):
+        kind(path)
