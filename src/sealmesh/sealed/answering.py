@@ -186,6 +186,7 @@ class HostExchange(Exchange):
         self._request_key = b""
 
     def _find_key_untrusted(self, now: float) -> bool:
+        """Judge the prefix before anything of what follows it is held [EX-06]."""
         prefix = self._cutter.take(PREFIX_LENGTH)
         if prefix is None:
             return False
@@ -219,7 +220,7 @@ class HostExchange(Exchange):
         self._response_key = keys.response
         self._pending_id = keys.exchange_id
         self._pending_exporter = keys.exporter
-        self._held = None  # the key was needed once; a running exchange outlives its epoch
+        self._held = None  # the key was needed once; a running exchange outlives its epoch [EX-53]
         return True
 
     def _accept_head_untrusted(self, content: memoryview, events: list[Event]) -> None:
@@ -253,6 +254,7 @@ class HostExchange(Exchange):
                 raise RemoteProtocolError("the key is not held any more", code=Refusal.UNKNOWN_KEY)
 
     def _count_received_untrusted(self, length: int) -> None:
+        """Bound the request's body [EX-38]."""
         self._body_received += length
         if self._body_received > HTTP_BODY_MAX:
             raise UnacceptableRequestError(

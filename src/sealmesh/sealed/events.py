@@ -36,7 +36,7 @@ class HeadEvent(Generic[_HeadT]):
 class BodyEvent:
     """Content of one or more BODY frames that arrived together, at least one byte.
 
-    At the host these bytes are authentic but incomplete: nothing may be done with them before `EndEvent`.
+    At the host these bytes are authentic but incomplete: nothing may be done with them before `EndEvent` [EX-38].
     """
 
     data: bytes = field(repr=False)

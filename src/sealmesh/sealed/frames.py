@@ -1,7 +1,8 @@
 """Frames: what one secretstream message holds, and which kind may come when.
 
-A frame's plaintext is `u8 kind | u32 n | content | zeros`; on the wire a frame is `u32 n | ciphertext`. The table of
-moves below is the only place that says which frame is allowed in which phase (docs/spec/exchange.md, "Order").
+A frame's plaintext is `u8 kind | u32 n | content | zeros`, never compressed [EX-39]; on the wire a frame is
+`u32 n | ciphertext`. The table of moves below is the only place that says which frame is allowed in which phase
+(docs/spec/exchange.md, "Frames").
 """
 
 from __future__ import annotations

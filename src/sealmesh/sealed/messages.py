@@ -174,7 +174,7 @@ def _encode(message: Message) -> bytes:
 
 
 def _parse_untrusted(kind: type[_M], content: memoryview | bytes, maximum: int) -> _M:
-    if len(content) > maximum:
+    if len(content) > maximum:  # [EX-37]
         raise RemoteProtocolError("a frame's content is longer than its kind allows", code=2)
     try:
         return kind.FromString(bytes(content))

@@ -17,7 +17,7 @@ class Insertion(enum.Enum):
 
 
 class ReplayTags:
-    """The tags of one key. Nothing is ever evicted: who could fill it could otherwise make room for a replay.
+    """The tags of one key. Nothing is ever evicted: who could fill it could otherwise make room for a replay [EX-48].
 
     Args:
         maximum: How many fit.
@@ -38,7 +38,7 @@ class ReplayTags:
         """
         if self._closed:
             # A request opened before its key was wiped may show its HEAD only now. It cannot be told from its own
-            # replay any more, so it is refused.
+            # replay any more, so it is refused [EX-49].
             return Insertion.CLOSED
         if tag in self._tags:
             return Insertion.SEEN

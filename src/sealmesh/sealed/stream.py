@@ -59,7 +59,7 @@ class _Secretstream:
         return self._spent
 
     def wipe(self) -> None:
-        """End the stream and overwrite its key and what it last held. A second call does nothing."""
+        """End the stream and overwrite its key and what it last held [EX-53]. A second call does nothing."""
         if self._spent:
             return
         # First the flag: a zeroed state would go on, under a key of zeros [EX-24].

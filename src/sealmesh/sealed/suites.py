@@ -32,7 +32,7 @@ RandomBytes = Callable[[int], bytes]
 VERSION: Final = 1
 SECRET_LENGTH: Final = 32
 KEY_ID_LENGTH: Final = 8
-#: `0xE1 | version | suite | key id | length of the encapsulation` [EX-02].
+#: `0xE1 | version | suite | key id | length of the encapsulation`, big-endian [EX-01, EX-02].
 PREFIX_LAYOUT: Final = struct.Struct(">BBB8sH")
 PREFIX_LENGTH: Final = 13
 
@@ -136,7 +136,7 @@ def derive_keys(secret: bytes, context: bytes, encapsulation: bytes) -> Exchange
 
 
 def seal_secret(suite: Suite, public: bytes, context: bytes, random: RandomBytes) -> tuple[bytes, bytes]:
-    """Make a fresh secret and seal it to a host's key.
+    """Make a fresh secret and seal it to a host's key [EX-18].
 
     Args:
         suite: How.
@@ -277,7 +277,7 @@ def best_suite(keys: Mapping[int, bytes], *, floor: Suite | None = None) -> Suit
 
     Args:
         keys: Suite number to public key, from a verified epoch statement. Numbers that are not known are passed over.
-        floor: The best suite ever seen from that endpoint; nothing weaker is used.
+        floor: The best suite ever seen from that endpoint; nothing weaker is used [EX-17].
 
     Raises:
         VerificationError: There is none, or only weaker ones than before.
