@@ -48,6 +48,11 @@ class Bridge:
         """Whether the engine has taken the request, so that its status is known."""
         return self._open
 
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole or has failed."""
+        return self._ended
+
     def open(self) -> None:
         """Say that the engine has taken the request."""
         with self._room:
@@ -56,8 +61,10 @@ class Bridge:
                 self._wake()
 
     def put(self, data: bytes) -> None:
-        """Hand on bytes; waits while the reader is behind, until it reads on or stops."""
+        """Hand on bytes; waits while the reader is behind, until it reads on or stops. After the end, does nothing."""
         with self._room:
+            if self._ended:
+                return
             self._open = True
             while self._size >= BUFFER_MAX and not self._stopped:
                 self._room.wait()

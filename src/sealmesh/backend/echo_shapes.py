@@ -91,7 +91,7 @@ class ResponseShape(ChatShape):
         item = {"type": "message", "id": "msg-1", "role": "assistant", "status": "completed", "content": content}
         counts = {
             "input_tokens": self.counts["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": self.counts["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self.counts["total_tokens"],

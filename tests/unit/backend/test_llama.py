@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sealmesh.backend.base import BackendAnswer, BackendRequest, Usage
+from sealmesh.backend.llama import LlamaBackend, LlamaOptions
+from sealmesh.backend.models import ModelFile
+from sealmesh.errors import BackendError, ConfigError
+from sealmesh.wire.operations import Operation
+
+pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
+
+CONTEXT = 1024
+HELLO = [{"role": "user", "content": "Say hello."}]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend(model_file: ModelFile) -> AsyncIterator[LlamaBackend]:
+    backend = LlamaBackend(lambda: model_file, LlamaOptions(context=CONTEXT, parallel=2))
+    await backend.start()
+    yield backend
+    await backend.close()
+
+
+def request_for(
+    body: dict[str, Any], *, stream: bool, operation: Operation = Operation.CHAT_COMPLETIONS
+) -> BackendRequest:
+    data = json.dumps({"model": "x", **body, "stream": stream}).encode()
+    return BackendRequest(operation=operation, model="smollm2-135m", body=data, stream=stream)
+
+
+async def read_all(answer: BackendAnswer) -> bytes:
+    out = b""
+    async with answer:
+        while data := await answer.read():
+            out += data
+    return out
+
+
+async def say(
+    backend: LlamaBackend,
+    body: dict[str, Any],
+    *,
+    stream: bool = False,
+    operation: Operation = Operation.CHAT_COMPLETIONS,
+) -> tuple[int, bytes, Usage | None]:
+    answer = await backend.ask(request_for(body, stream=stream, operation=operation))
+    data = await read_all(answer)
+    return answer.status, data, answer.usage
+
+
+def without_ids(data: bytes) -> Any:
+    fields = json.loads(data)
+    return {name: value for name, value in fields.items() if name not in ("id", "created", "timings")}
+
+
+def own_server_says(
+    backend: LlamaBackend, body: dict[str, Any], operation: str = "handle_chat_completions"
+) -> list[bytes]:
+    events: list[bytes] = []
+    data = json.dumps({**body, "cache_prompt": False, "id_slot": 0}).encode()
+    getattr(backend._server, operation)(data, lambda event: bool(events.append(event)))
+    return events
+
+
+async def test_a_stream_is_what_the_engine_says(backend: LlamaBackend) -> None:
+    body = {"messages": HELLO, "max_tokens": 6, "temperature": 0, "stream_options": {"include_usage": True}}
+    _, data, usage = await say(backend, body, stream=True)
+    ours = [line.removeprefix(b"data: ") for line in data.split(b"\n\n") if line]
+    theirs = await asyncio.to_thread(own_server_says, backend, {**body, "stream": True})
+    assert ours[-1] == b"[DONE]"
+    assert [without_ids(event) for event in ours[:-1]] == [without_ids(event) for event in theirs]
+    assert usage is not None
+    assert usage.completion_tokens == 6
+    assert usage.prompt_tokens == json.loads(ours[-2])["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "method", "body"),
+    [
+        (
+            Operation.CHAT_COMPLETIONS,
+            "handle_chat_completions",
+            {"messages": HELLO, "logprobs": True, "top_logprobs": 2},
+        ),
+        (Operation.COMPLETIONS, "handle_completions", {"prompt": ["One two", "A b c"], "logprobs": 1}),
+        (Operation.COMPLETIONS, "handle_completions", {"prompt": "Once"}),
+    ],
+)
+async def test_a_whole_answer_is_what_the_engine_says(
+    backend: LlamaBackend, operation: Operation, method: str, body: dict[str, Any]
+) -> None:
+    body = {**body, "max_tokens": 4, "temperature": 0}
+    status, data, usage = await say(backend, body, operation=operation)
+    (theirs,) = await asyncio.to_thread(own_server_says, backend, body, method)
+    assert status == 200
+    ours, expected = without_ids(data), without_ids(theirs)
+    if isinstance(body.get("prompt"), list):  # the engine names the counts of one prompt only
+        assert ours.pop("usage")["completion_tokens"] == 8
+        expected.pop("usage")
+    assert ours == expected
+    assert json.loads(data)["model"] == "smollm2-135m"
+    assert usage is not None
+    assert usage.completion_tokens == json.loads(data)["usage"]["completion_tokens"]
+
+
+async def test_it_says_the_same_again_at_temperature_zero(backend: LlamaBackend) -> None:
+    body = {"messages": HELLO, "max_tokens": 12, "temperature": 0}
+    assert without_ids((await say(backend, body))[1]) == without_ids((await say(backend, body))[1])
+
+
+async def test_the_context_that_is_named_is_what_one_request_gets(backend: LlamaBackend) -> None:
+    (model,) = backend.models()
+    assert (model.name, model.context_length, len(model.digest)) == ("smollm2-135m", CONTEXT, 32)
+    fits = {"prompt": [5] * (CONTEXT - 8), "max_tokens": 2, "temperature": 0}
+    status, _, usage = await say(backend, fits, operation=Operation.COMPLETIONS)
+    assert (status, usage and usage.prompt_tokens) == (200, CONTEXT - 8)
+    for stream in (True, False):
+        status, data, _ = await say(backend, {"prompt": [5] * CONTEXT}, operation=Operation.COMPLETIONS, stream=stream)
+        assert (status, json.loads(data)["error"]["code"]) == (400, "context_length_exceeded")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": "x"},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/"}}]}
+            ]
+        },
+        {"messages": HELLO, "max_tokens": "seven"},
+        {"messages": HELLO, "n": 2},
+        {"messages": HELLO, "tools": 3},
+    ],
+)
+async def test_what_cannot_be_answered_is_a_400_in_openais_form(backend: LlamaBackend, body: dict[str, Any]) -> None:
+    status, data, _ = await say(backend, body)
+    assert status == 400
+    assert set(json.loads(data)["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("operation", [Operation.RESPONSES, Operation.EMBEDDINGS])
+async def test_what_this_model_does_not_do_is_said(backend: LlamaBackend, operation: Operation) -> None:
+    status, data, _ = await say(backend, {"input": "x"}, operation=operation)
+    assert (status, json.loads(data)["error"]["code"]) == (501, "unsupported_operation")
+
+
+def listening() -> set[str]:
+    """Return the inodes of this process's listening TCP sockets, and the paths of bound socket files."""
+    found: set[str] = set()
+    own = {os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()}  # noqa: PTH115 - no path
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
+                found.add(f"{table}:{fields[1]}")
+    for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and f"socket:[{fields[6]}]" in own:
+            found.add(fields[7])
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_nothing_can_connect_to_the_model(model_file: ModelFile) -> None:
+    """The library always opens a listener: here it is a socket file that is gone before the model is used."""
+    before = listening()
+    other = LlamaBackend(lambda: model_file, LlamaOptions(context=256, parallel=1))
+    await other.start()
+    try:
+        opened = listening() - before
+        assert not [name for name in opened if name.startswith("tcp")]
+        assert len(opened) == 1
+        (path,) = opened
+        assert not Path(path).exists()
+        assert not Path(path).parent.exists()
+        with pytest.raises(FileNotFoundError):
+            await asyncio.open_unix_connection(path)
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("tokens", [8, CONTEXT - 64])
+async def test_leaving_early_stops_the_model_within_a_second(backend: LlamaBackend, stream: bool, tokens: int) -> None:
+    """In generation and in prefill, with events and without: the slot is free long before the answer would be whole."""
+    body = {"prompt": [9] * tokens, "max_tokens": CONTEXT - tokens - 8, "temperature": 0, "ignore_eos": True}
+    began = time.monotonic()
+    async with await backend.ask(request_for(body, stream=stream, operation=Operation.COMPLETIONS)):
+        left = time.monotonic()
+    while not backend._slots.idle:
+        await asyncio.sleep(0)
+        assert time.monotonic() - left < 1.5  # one batch of 128 tokens takes half a second on two slow cores
+    assert left - began < 1.5
+
+
+async def test_as_many_answers_at_once_as_promised(backend: LlamaBackend) -> None:
+    body = {"messages": HELLO, "max_tokens": 30, "temperature": 0, "ignore_eos": True}
+    first = await backend.ask(request_for(body, stream=True))
+    second = await backend.ask(request_for(body, stream=True))
+    third = asyncio.create_task(backend.ask(request_for(body, stream=True)))
+    await asyncio.gather(first.read(), second.read())
+    assert not third.done()
+    await first.close()
+    await read_all(await third)
+    await read_all(second)
+
+
+async def test_a_reader_who_goes_while_waiting_leaves_the_slot_free(backend: LlamaBackend) -> None:
+    body = {"prompt": [9] * (CONTEXT - 100), "max_tokens": 50}
+    asking = asyncio.create_task(backend.ask(request_for(body, stream=True, operation=Operation.COMPLETIONS)))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    status, _, _ = await asyncio.wait_for(say(backend, {"messages": HELLO, "max_tokens": 1}), 5)
+    assert status == 200
+
+
+async def test_closing_ends_what_runs_and_a_closed_model_answers_nothing(model_file: ModelFile) -> None:
+    other = LlamaBackend(lambda: model_file, LlamaOptions(context=512, parallel=1))
+    await other.start()
+    answer = await other.ask(request_for({"messages": HELLO, "ignore_eos": True}, stream=True))
+    await asyncio.wait_for(other.close(), 5)
+    with pytest.raises(BackendError, match="stopped"):
+        await read_all(answer)
+    with pytest.raises(BackendError, match="not loaded"):
+        await other.ask(request_for({"messages": HELLO}, stream=True))
+    await other.close()
+
+
+async def test_embeddings(model_file: ModelFile) -> None:
+    other = LlamaBackend(lambda: model_file, LlamaOptions(context=256, parallel=1, embeddings=True))
+    await other.start()
+    try:
+        status, data, usage = await say(other, {"input": ["one", "two", "one"]}, operation=Operation.EMBEDDINGS)
+        vectors = [item["embedding"] for item in json.loads(data)["data"]]
+        assert (status, len(vectors), len(vectors[0])) == (200, 3, 576)
+        assert vectors[0] == pytest.approx(vectors[2])
+        assert vectors[0] != pytest.approx(vectors[1])
+        assert usage is not None
+        assert usage.prompt_tokens > 0
+        status, _, _ = await say(other, {"inputs": "x"}, operation=Operation.EMBEDDINGS)
+        assert status == 400
+        status, _, _ = await say(other, {"messages": HELLO})
+        assert status == 501
+    finally:
+        await other.close()
+
+
+async def test_a_file_that_is_no_model_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(b"GGUF" + bytes(100))
+    other = LlamaBackend(lambda: ModelFile(path=path, name="bad", digest=b""))
+    with pytest.raises(BackendError, match="could not be loaded"):
+        await other.start()
+    await other.close()
+
+
+@pytest.mark.parametrize("options", [{"context": 0}, {"parallel": 0}, {"threads": -1}])
+async def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        LlamaOptions(**options)
+
+
+PROVOKED = """
+    import asyncio, json, sys
+    from pathlib import Path
+    from sealmesh.backend.base import BackendRequest
+    from sealmesh.backend.llama import LlamaBackend, LlamaOptions
+    from sealmesh.backend.models import ModelFile
+    from sealmesh.wire.operations import Operation
+
+    async def main():
+        file = ModelFile(path=Path(sys.argv[1]), name="m", digest=b"")
+        backend = LlamaBackend(lambda: file, LlamaOptions(context=512, parallel=1))
+        await backend.start()
+        says = [{"role": "user", "content": "SECRET"}]
+        wide = {"type": "object", "properties": {"SECRET": {"type": "array", "minItems": 99999, "maxItems": 999999,
+                "items": {"enum": ["SECRET"]}}}, "required": ["SECRET"]}
+        odd = {"type": "string", "pattern": "^SECRET(?=x)[$"}
+        bodies = [{"messages": says, "max_tokens": 2}, {"messages": says, "grammar": "root ::= SECRET ("}]
+        for schema in (wide, odd):
+            tool = {"type": "function", "function": {"name": "SECRET", "parameters": schema}}
+            bodies.append({"messages": says, "tools": [tool], "tool_choice": "required", "max_tokens": 2})
+            asked = {"type": "json_schema", "json_schema": {"name": "SECRET", "schema": schema}}
+            bodies.append({"messages": says, "response_format": asked, "max_tokens": 2})
+        bodies += [{"messages": "SECRET"}, {"messages": [{"role": "SECRET"}]}, {"messages": says, "stop": 3},
+                   {"messages": [{"role": "user", "content": "SECRET " * 2000}]}]
+        for body in bodies:
+            request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", stream=False,
+                                     body=json.dumps(body).encode())
+            async with await backend.ask(request) as answer:
+                while await answer.read():
+                    pass
+            print("status", answer.status)
+        await backend.close()
+
+    asyncio.run(main())
+    print("done", file=sys.stderr)
+"""
+
+
+async def test_nothing_of_a_request_is_printed(model_file: ModelFile) -> None:
+    """Also not by native code, which prints grammars that it cannot parse whatever its log level is."""
+    command = [sys.executable, "-c", textwrap.dedent(PROVOKED), str(model_file.path)]
+    ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout.count(b"status 400") >= 4
+    assert ran.stdout.count(b"status 200") >= 2
+    assert ran.stderr == b"done\n"
+    assert b"SECRET" not in ran.stdout
