@@ -91,6 +91,7 @@ GOSSIP_SENT_BURST: Final = 32 * MIB  # answers to one peer: twice a full table, 
 GOSSIP_SENT_PER_S: Final = 128 * KIB  # and then this much a second; rounds of equal tables need 20 bytes a second
 GOSSIP_RECEIVED_BURST: Final = 2 * GOSSIP_SENT_BURST  # what an honest peer sends may arrive bunched by the network
 GOSSIP_RECEIVED_PER_S: Final = 2 * GOSSIP_SENT_PER_S
+GOSSIP_PUSH_FANOUT: Final = 16  # peers that a change is passed on to at once: reaches 10,000 nodes, small stars whole
 GOSSIP_PUSH_INTERVAL_S: Final = 1.0  # an owner's changes are passed on at once this often; rounds bring the rest
 NOTICES_INTERVAL_S: Final = 60.0  # the same list of revocations goes to the same peer once in this time
 CAPABILITIES_MAX: Final = 16

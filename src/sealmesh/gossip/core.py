@@ -33,6 +33,7 @@ from sealmesh.identity.keys import Random
 from sealmesh.limits import (
     GOSSIP_FANOUT,
     GOSSIP_INTERVAL_S,
+    GOSSIP_PUSH_FANOUT,
     GOSSIP_PUSH_INTERVAL_S,
     GOSSIP_RECEIVED_BURST,
     GOSSIP_RECEIVED_PER_S,
@@ -232,10 +233,11 @@ class GossipCore:
             now: Unix seconds.
 
         Raises:
-            LocalProtocolError: The summary or the credentials would be refused by everybody.
+            VerificationError: This node is a member no more (its grant has expired, or was revoked).
+            LocalProtocolError: The summary would be refused by everybody.
         """
+        admitted = self.policy.admit_untrusted(credentials, self.own_id, now)
         try:
-            admitted = self.policy.admit_untrusted(credentials, self.own_id, now)
             outcome = self.table.add_untrusted(data, credentials, admitted, now)
         except VerificationError as error:
             raise LocalProtocolError(f"this node's own record cannot be published: {error}") from error
@@ -309,7 +311,7 @@ class GossipCore:
                 pushed.append(entry)
         if pushed:
             others = [other for other in self._peers if other != peer]
-            for other in self._choose(others, GOSSIP_FANOUT):
+            for other in self._choose(others, GOSSIP_PUSH_FANOUT):
                 actions += self._send_records(other, pushed, now, push=True)
         return actions
 
