@@ -1,0 +1,463 @@
+"""Streams over QUIC by `iroh`: the only module that imports it, and none of its exceptions leaves here.
+
+Four facts shape this file, all found by running iroh 1.2 (docs/explain/transport.md):
+
+- Dropping a stream shows the peer a clean end, and keeping it shows nothing; so every way out calls `reset`.
+- A read that follows a reset returns `b""`, as after a clean end; so a failure is remembered and raised again.
+- Cancelling a native call whose result is ready loses the result; so native calls are never cancelled by a
+  cancelled wait, they are kept for the next one (`_Call`).
+- A native half of a stream is locked while a call on it runs; so `reset` first drops the call that is waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import hashlib
+import inspect
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final, Generic, TypeVar
+
+import iroh
+from iroh import iroh_ffi
+
+from sealmesh.errors import (
+    ConnectionLostError,
+    LocalProtocolError,
+    StreamResetError,
+    TransportError,
+    TransportTimeoutError,
+)
+from sealmesh.limits import CONNECT_TIMEOUT_S, HANDSHAKES_MAX, WRITE_CHUNK
+from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
+from sealmesh.transport.words import one_line
+from sealmesh.wire.framing import ALPN
+
+T = TypeVar("T")
+
+_log = logging.getLogger("sealmesh.transport")
+
+#: SHA-256 of the source of the two classes that `install_fast_copy` knows, as iroh 1.2 ships them.
+BUILDER_SOURCE: Final = "f0a2c183a96462d91175992b7e1358d63a8c907a7cd53084ad0dffc0dc426944"
+
+#: Everything that the binding raises: its own errors, and panics of the library below as `InternalError`.
+_NATIVE_ERRORS: Final = (iroh.IrohError, iroh_ffi.InternalError)
+
+#: How long `Endpoint.close` waits for the library to say goodbye to peers: it needs milliseconds, but hangs on for
+#: seconds when an attempt to connect was given up before.
+_CLOSE_TIMEOUT_S: Final = 1.0
+
+
+def source_digest(*classes: type) -> str:
+    """Return SHA-256 (hex) of the classes' source, or "" where there is none to read."""
+    try:
+        return hashlib.sha256("\n".join(inspect.getsource(one).strip() for one in classes).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
+
+
+def install_fast_copy(builder: type, buffer: type, *, known: str) -> bool:
+    """Replace the binding's byte-by-byte copy into native buffers by one `memmove`, if it is the code we know.
+
+    A loopback stream goes from 3-7 MB/s to 350 MB/s. Code that we do not know is left alone: slow, and right.
+
+    Args:
+        builder: The binding's `_UniffiRustBufferBuilder`.
+        buffer: The binding's `_UniffiRustBuffer`, whose fields are used.
+        known: The source digest that this replacement was written for.
+
+    Returns:
+        Whether the replacement is in force.
+    """
+    if source_digest(builder, buffer) != known:
+        return False
+
+    def write(self: Any, value: bytes | bytearray | memoryview) -> None:
+        data = bytes(value)  # no copy if it is `bytes` already
+        if data:
+            with self._reserve(len(data)):
+                ctypes.memmove(ctypes.addressof(self.rbuf.data.contents) + self.rbuf.len, data, len(data))
+
+    builder.write = write  # type: ignore[attr-defined]
+    return True
+
+
+#: Whether bytes are copied the fast way; False after an update of iroh until BUILDER_SOURCE is looked at again.
+FAST_COPY: Final = install_fast_copy(
+    iroh_ffi._UniffiRustBufferBuilder, iroh_ffi._UniffiRustBuffer, known=BUILDER_SOURCE
+)
+
+
+class _Call(Generic[T]):
+    """One native call that outlives a cancelled wait: the next `wait` goes on where the last one was.
+
+    It steps the binding's coroutine by hand instead of giving it a task, which would cost more, and makes the first
+    step at once: what the library can do without waiting is done when the constructor returns.
+    """
+
+    __slots__ = ("_coroutine", "_done", "_dropped", "_pending", "_result", "_wake")
+
+    def __init__(self, coroutine: Coroutine[Any, None, T]) -> None:
+        self._coroutine = coroutine
+        self._done = False
+        self._dropped = False
+        self._wake: asyncio.Future[None] | None = None
+        self._pending: asyncio.Future[Any] | None = None
+        self._result: T | None = None
+        self._step()
+
+    def _step(self) -> None:
+        try:
+            self._pending = self._coroutine.send(None)
+        except StopIteration as stop:
+            self._result = stop.value
+            self._done = True
+        else:
+            if self._pending is not None:
+                self._pending.add_done_callback(self._ring)
+
+    def _ring(self, _done: object = None) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def wait(self) -> T:
+        """Return the call's result.
+
+        Raises:
+            StreamResetError: The call was dropped meanwhile.
+        """
+        while not self._dropped:
+            if self._done:
+                return self._result  # type: ignore[return-value]  # set together with `_done`
+            if self._pending is None or self._pending.done():
+                self._step()
+                continue
+            # A future for this wait alone: cancelling the wait cancels it, and nothing of the native call.
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        raise StreamResetError("the stream was reset on this side")
+
+    def drop(self) -> None:
+        """Give the call up: the library forgets it, and who waits for it gets StreamResetError."""
+        if not self._dropped:
+            self._dropped = True
+            self._coroutine.close()
+            self._ring()
+
+
+class IrohStream(Stream):
+    """A QUIC stream. See `sealmesh.transport.base.Stream`."""
+
+    def __init__(self, native: iroh.Connection, pair: iroh.BiStream) -> None:
+        self._native = native
+        self._sending = pair.send()
+        self._receiving = pair.recv()
+        self._reading: _Call[bytes] | None = None
+        self._writing: _Call[None] | None = None
+        self._held = b""  # of a kept read that had asked for more than the next one
+        self._ended = False
+        self._finished = False
+        self._abandoned = False
+        self._read_failure: TransportError | None = None
+        self._write_failure: TransportError | None = None
+
+    async def read(self, max_bytes: int) -> bytes:
+        """See the contract."""
+        if max_bytes < 1:
+            raise LocalProtocolError("a read takes at least one byte")
+        if self._read_failure is not None:
+            raise self._read_failure
+        if self._held:
+            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
+            return data
+        if self._ended:
+            return b""
+        if self._reading is None:
+            self._reading = _Call(self._receiving.read(max_bytes))
+        try:
+            data = await self._reading.wait()
+        except _NATIVE_ERRORS as error:
+            self._read_failure = self._failure(error)
+            raise self._read_failure from error
+        except StreamResetError as error:
+            self._read_failure = error
+            raise
+        self._reading = None
+        if not data:
+            self._ended = True
+        if len(data) > max_bytes:
+            data, self._held = data[:max_bytes], data[max_bytes:]
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """See the contract."""
+        if len(data) <= WRITE_CHUNK:
+            await self._write(data)
+            return
+        view = memoryview(data)  # the binding copies what it is given twice: bounded pieces bound the copies
+        for start in range(0, len(view), WRITE_CHUNK):
+            await self._write(bytes(view[start : start + WRITE_CHUNK]))
+
+    async def _write(self, data: bytes) -> None:
+        if self._write_failure is not None:
+            raise self._write_failure
+        if self._finished:
+            raise LocalProtocolError("written after the end of the stream")
+        if not data:
+            return
+        self._writing = call = _Call(self._sending.write_all(data))
+        try:
+            await call.wait()
+        except _NATIVE_ERRORS as error:
+            self._write_failure = self._failure(error)
+            raise self._write_failure from error
+        except BaseException:
+            # Nobody knows how much went out: nothing may follow, least of all a clean end.
+            self._write_failure = StreamResetError("a write was cut short on this side")
+            call.drop()
+            raise
+        finally:
+            self._writing = None
+
+    async def finish(self) -> None:
+        """See the contract."""
+        if self._write_failure is not None:
+            raise self._write_failure
+        if self._finished:
+            return
+        self._finished = True  # the library ends the stream in the first step of the call
+        try:
+            await _Call(self._sending.finish()).wait()
+        except _NATIVE_ERRORS as error:
+            self._write_failure = self._failure(error)
+            raise self._write_failure from error
+
+    async def reset(self, code: int = 1) -> None:
+        """See the contract."""
+        if self._abandoned:
+            return
+        self._abandoned = True
+        for waiting in (self._reading, self._writing):
+            if waiting is not None:
+                waiting.drop()  # it holds the lock of its half
+        read_failure, write_failure = self._read_failure, self._write_failure
+        if not self._ended:
+            self._read_failure = read_failure or StreamResetError("the stream was reset on this side")
+            self._held = b""
+        if not self._finished or self._write_failure is not None:
+            self._write_failure = write_failure or StreamResetError("the stream was reset on this side")
+        # Each call does its work in its first step, so that even a cancelled reset resets.
+        calls = []
+        if not self._finished:
+            calls.append(_Call(self._sending.reset(code)))
+        if not self._ended:
+            calls.append(_Call(self._receiving.stop(code)))
+        for call in calls:
+            with contextlib.suppress(*_NATIVE_ERRORS):  # it had ended already, one way or another
+                await call.wait()
+
+    def _failure(self, error: Exception) -> TransportError:
+        return _translated(self._native, error)
+
+
+class IrohConnection(Connection):
+    """A QUIC connection. See `sealmesh.transport.base.Connection`."""
+
+    def __init__(self, native: iroh.Connection) -> None:
+        self._native = native
+        self._remote_id: bytes = native.remote_id().to_bytes()
+        self._accepting: _Call[iroh.BiStream] | None = None
+
+    @property
+    def remote_id(self) -> bytes:
+        """See the contract."""
+        return self._remote_id
+
+    async def open(self, *, timeout_s: float) -> Stream:
+        """See the contract."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                pair = await self._native.open_bi()
+        except TimeoutError as error:
+            raise TransportTimeoutError("no stream to this peer became free in time") from error
+        except _NATIVE_ERRORS as error:
+            raise _translated(self._native, error) from error
+        return IrohStream(self._native, pair)
+
+    async def accept(self) -> Stream:
+        """See the contract."""
+        if self._accepting is None:
+            self._accepting = _Call(self._native.accept_bi())
+        try:
+            pair = await self._accepting.wait()
+        except _NATIVE_ERRORS as error:
+            self._accepting = None
+            raise _translated(self._native, error) from error
+        self._accepting = None
+        return IrohStream(self._native, pair)
+
+    def allow_streams(self, count: int) -> None:
+        """See the contract. The library starts with 100, and takes back nothing that it has allowed."""
+        self._native.set_max_concurrent_bi_streams(count)
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """See the contract."""
+        with contextlib.suppress(*_NATIVE_ERRORS):
+            self._native.close(code, reason.encode())
+
+    async def closed(self) -> str:
+        """See the contract."""
+        return one_line(await self._native.closed())
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """See the contract. The library counts whole milliseconds."""
+        rtt = self._native.rtt()
+        return None if rtt is None else float(rtt)
+
+    @property
+    def path(self) -> PathKind:
+        """See the contract."""
+        for path in self._native.paths():
+            if path.is_selected:
+                return "relayed" if path.is_relay else "direct"
+        return "unknown"
+
+
+class IrohEndpoint(Endpoint):
+    """A QUIC endpoint. Make one with `bind`."""
+
+    def __init__(self, native: iroh.Endpoint) -> None:
+        self._native = native
+        self._endpoint_id: bytes = native.id().to_bytes()
+        self._accepted: asyncio.Queue[IrohConnection | None] = asyncio.Queue()
+        self._handshakes = asyncio.Semaphore(HANDSHAKES_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._spawn(self._accept_all())
+
+    @classmethod
+    async def bind(cls, *, seed: bytes, bind: str = "0.0.0.0:0", relay_url: str | None = None) -> IrohEndpoint:
+        """Open the sockets: `bind`, and an IPv6 one of the library's own choice.
+
+        Args:
+            seed: Ed25519 seed of the endpoint key, 32 bytes.
+            bind: `ip:port` to listen on; port 0 takes a free one.
+            relay_url: A transport-level relay of the operator's choice; without it, none is ever used.
+
+        Raises:
+            TransportError: The address cannot be bound, or an argument is malformed.
+        """
+        try:
+            relays = iroh.RelayMode.custom_from_urls([relay_url]) if relay_url else iroh.RelayMode.disabled()
+            options = iroh.EndpointOptions(
+                preset=iroh.preset_minimal(), bind_addr=bind, secret_key=seed, alpns=[ALPN], relay_mode=relays
+            )
+            return cls(await iroh.Endpoint.bind(options))
+        except _NATIVE_ERRORS as error:
+            raise TransportError(f"cannot listen on {bind}: {_words(error)}") from error
+
+    @property
+    def endpoint_id(self) -> bytes:
+        """See the contract."""
+        return self._endpoint_id
+
+    def address(self) -> EndpointAddress:
+        """See the contract."""
+        native = self._native.addr()
+        return EndpointAddress(
+            endpoint_id=self._endpoint_id,
+            addresses=tuple(native.direct_addresses()),
+            relay_url=native.relay_url(),
+        )
+
+    async def connect(self, address: EndpointAddress, *, timeout_s: float) -> Connection:
+        """See the contract."""
+        try:
+            target = iroh.EndpointAddr(
+                iroh.EndpointId.from_bytes(address.endpoint_id), address.relay_url, list(address.addresses)
+            )
+            async with asyncio.timeout(timeout_s):
+                connection = IrohConnection(await self._native.connect(target, ALPN))
+        except TimeoutError as error:
+            raise TransportTimeoutError("nobody with that id answered in time") from error
+        except _NATIVE_ERRORS as error:
+            raise TransportError(f"cannot connect: {_words(error)}") from error
+        if connection.remote_id != address.endpoint_id:
+            connection.close(1, "wrong endpoint")
+            raise TransportError("another endpoint answered")
+        return connection
+
+    async def accept(self) -> Connection:
+        """See the contract."""
+        connection = await self._accepted.get()
+        if connection is None:
+            self._accepted.put_nowait(None)  # for whoever else waits
+            raise ConnectionLostError("the endpoint is closed")
+        self._handshakes.release()
+        return connection
+
+    async def close(self) -> None:
+        """See the contract."""
+        if self._closing:
+            return
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        self._accepted.put_nowait(None)
+        with contextlib.suppress(TimeoutError, *_NATIVE_ERRORS):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._native.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept_all(self) -> None:
+        """Take what knocks; each handshake in a task of its own, so that a slow one holds up nobody."""
+        while True:
+            await self._handshakes.acquire()
+            try:
+                incoming = await self._native.accept_next()
+            except _NATIVE_ERRORS:
+                incoming = None
+            if incoming is None:
+                return
+            self._spawn(self._handshake(incoming))
+
+    async def _handshake(self, incoming: iroh.Incoming) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                accepting = await incoming.accept()
+                connection = IrohConnection(await accepting.connect())
+        except (TimeoutError, *_NATIVE_ERRORS) as error:
+            _log.debug("an inbound handshake failed: %s", type(error).__name__)
+            self._handshakes.release()
+        else:
+            self._accepted.put_nowait(connection)  # keeps its place until it is taken, so the queue is bounded too
+
+
+def _translated(native: iroh.Connection, error: Exception) -> TransportError:
+    """Return the error of ours for one of the library's, which tells lost and reset apart only in words."""
+    words = _words(error)
+    reason = native.close_reason()
+    if reason is not None or words.startswith("ConnectionLost") or _is_kind(error, iroh.IrohErrorKind.CONNECTION):
+        return ConnectionLostError(one_line(reason or "the connection is gone"))
+    if words.startswith(("Reset", "Stopped")):
+        return StreamResetError("the peer reset the stream")
+    if words.startswith("ClosedStream"):
+        return StreamResetError("the stream was reset on this side")
+    return TransportError(words)
+
+
+def _is_kind(error: Exception, kind: iroh.IrohErrorKind) -> bool:
+    return isinstance(error, iroh.IrohError) and error.kind() == kind
+
+
+def _words(error: Exception) -> str:
+    text = error.message() if isinstance(error, iroh.IrohError) else str(error)
+    return one_line(text.splitlines()[0] if text else type(error).__name__)
