@@ -1,5 +1,6 @@
 """Meshes of gossip cores on a virtual clock: they agree, soon, at little cost, whatever happens to the links."""
 
+import itertools
 import random
 
 import pytest
@@ -102,7 +103,7 @@ def test_lost_messages_only_delay():
     nodes = [net.add() for _ in range(8)]
     for node in nodes:
         net.meddlers[node] = lossy
-    for left, right in zip(nodes, nodes[1:], strict=False):
+    for left, right in itertools.pairwise(nodes):
         net.link(left, right)
     net.run(600)
     assert net.converged()

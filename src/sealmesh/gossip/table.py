@@ -371,11 +371,9 @@ class RecordTable:
         crowded, count = max(self._per_grant.items(), key=lambda item: (item[1], item[0]))
         if count < self._per_grant[serial] + 2:
             return False
-        candidates = [(id_, owner) for id_, owner in self._owners.items() if owner.serial == crowded]
-        endpoint_id, _ = max(
-            candidates, key=lambda item: (item[1].entry is None, item[1].entry.seen_at if item[1].entry else now)
-        )
-        self._forget(endpoint_id)
+        # From the one that came last: a crowd that grows displaces itself, not those that were there before it.
+        crowd = [endpoint_id for endpoint_id in reversed(self._owners) if self._owners[endpoint_id].serial == crowded]
+        self._forget(next((endpoint_id for endpoint_id in crowd if self._owners[endpoint_id].entry is None), crowd[0]))
         return True
 
     # --- comparing tables -------------------------------------------------------------------------------------------
