@@ -11,6 +11,7 @@ States of a connection::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 from collections.abc import Callable
@@ -187,6 +188,8 @@ class HttpConnection(asyncio.Protocol):
                     self.cut()
             finally:
                 self._resumed = None
+        if self.gone:
+            await asyncio.sleep(0)  # where the cancelled request stops, even if its answer never waits
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -380,7 +383,8 @@ class HttpConnection(asyncio.Protocol):
             self._body.holder.release()
             self._body = None
         if self._transport is not None and self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the app left, and the event loop has not said so yet
+                self._transport.write_eof()
         self._arm(self._limits.linger_s, self._close)
 
     # --- clocks ------------------------------------------------------------------------------------------------------

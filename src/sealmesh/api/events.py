@@ -39,10 +39,10 @@ class EventGate:
             return data  # whole events without a last word: nearly every call
         searched = len(self._held)
         self._held += data
-        if len(self._held) > SSE_EVENT_MAX + len(data):
-            raise RemoteProtocolError("a server-sent event is too long")
         cut = 0 if self._last else self._last_blank_line(max(0, searched - 2))
         if not cut:
+            if len(self._held) > SSE_EVENT_MAX:
+                raise RemoteProtocolError("a server-sent event is too long")
             return b""
         whole = bytes(self._held[:cut])
         del self._held[:cut]

@@ -115,7 +115,7 @@ class _Collector:
         if len(self.headers) == HTTP_HEADERS_MAX:
             self.too_many = True
             raise refusal("head_too_large")  # ends the parser's loop; `too_many` tells why
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -177,7 +177,7 @@ def _body_length(headers: tuple[tuple[bytes, bytes], ...]) -> int | None:
             length, declared = int(value), True
     for name, value in headers:
         if name == b"transfer-encoding":
-            if declared or value.strip().lower() != b"chunked":
+            if declared or value.lower() != b"chunked":
                 raise refusal("bad_http")
             length = None
     return length
@@ -185,7 +185,7 @@ def _body_length(headers: tuple[tuple[bytes, bytes], ...]) -> int | None:
 
 def _refuse_codings(head: RequestHead) -> None:
     """Refuse compressed bodies (attack A13: nothing is ever decompressed) and unknown expectations."""
-    if (head.get(b"content-encoding") or b"identity").strip().lower() != b"identity":
+    if (head.get(b"content-encoding") or b"identity").lower() != b"identity":
         raise refusal("unsupported_encoding")
     if head.get(b"expect") is not None and not head.expects_continue:
         raise refusal("expectation_failed")

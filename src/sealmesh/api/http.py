@@ -1,8 +1,8 @@
 """The HTTP/1.1 server below the API and the console: listens, counts, and ends in order.
 
-It stands on asyncio and httptools alone. uvicorn's ASGI path was measured against it (`benchmarks/api_chunks.py`,
-numbers in `docs/reference/api.md`): it is slower on the way of tokens, and for the bounds of `limits` most of its
-protocol class would have to be overridden.
+It stands on asyncio and httptools alone. uvicorn's ASGI path is as fast on the way of tokens, as
+`benchmarks/api_chunks.py` shows, but it bounds neither heads nor headers nor their time, and to add that, the checks at
+the door, lingering refusals and an ordered end, nearly every callback of its protocol class would be overridden.
 """
 
 from __future__ import annotations

@@ -78,22 +78,21 @@ async def test_the_openai_sdk_raises_for_a_stream_that_fails_in_the_middle() -> 
     steps = [*TOKENS[:2], TOKENS[2][:30], HostLostError("cut")]
     async with serving(lambda _: ScriptedAnswer(steps, headers=SSE_HEADERS)) as world, sdk(world.base) as client:
         stream = await client.chat.completions.create(model="echo", messages=MESSAGES, stream=True)
-        words = []
+        chunks = aiter(stream)
+        assert [(await anext(chunks)).choices[0].delta.content for _ in range(2)] == ["0 ", "1 "]
         with pytest.raises(openai.APIError) as caught:
-            async for chunk in stream:
-                words.append(chunk.choices[0].delta.content)
-    assert words == ["0 ", "1 "]
+            await anext(chunks)
     assert caught.value.code == "host_lost"
     assert world.server.results == {"host_lost": 1}
 
 
 async def test_a_stream_that_fails_ends_with_an_error_event_without_done_and_closes() -> None:
     steps = [TOKENS[0], DONE, HostLostError("cut before its authenticated end")]
-    async with serving(lambda _: ScriptedAnswer(steps, headers=SSE_HEADERS)) as world:
-        async with world.connect() as (reader, writer):
-            writer.write(world.post(chat(stream=True)))
-            answer = await read_response(reader)
-            assert await reader.read() == b""
+    script = lambda _: ScriptedAnswer(steps, headers=SSE_HEADERS)  # noqa: E731
+    async with serving(script) as world, world.connect() as (reader, writer):
+        writer.write(world.post(chat(stream=True)))
+        answer = await read_response(reader)
+        assert await reader.read() == b""
     events = answer.body.decode().split("\n\n")
     assert events[0] == TOKENS[0].decode().strip()
     assert json.loads(events[1].removeprefix("data: "))["error"]["code"] == "host_lost"
@@ -279,18 +278,21 @@ async def test_an_engines_error_object_passes_and_anything_else_is_replaced() ->
 async def test_shutdown_lets_what_runs_end_within_the_grace_and_takes_nothing_new() -> None:
     go_on = asyncio.Event()
     answer = ScriptedAnswer([TOKENS[0], go_on, DONE], headers=SSE_HEADERS)
-    async with asyncio.timeout(10), serving(lambda _: answer) as world:
-        async with world.connect() as (reader, writer), world.connect() as (idle, _):
-            writer.write(world.post(chat(stream=True)))
-            await reader.readuntil(TOKENS[0])
-            stopping = asyncio.create_task(world.server.shutdown(5))
-            assert await idle.read() == b""
-            with pytest.raises(OSError):
-                async with world.connect():
-                    pass
-            go_on.set()
-            assert (await reader.read()).endswith(b"0\r\n\r\n")
-            await stopping
+    async with (
+        asyncio.timeout(10),
+        serving(lambda _: answer) as world,
+        world.connect() as (reader, writer),
+        world.connect() as (idle, _),
+    ):
+        writer.write(world.post(chat(stream=True)))
+        await reader.readuntil(TOKENS[0])
+        stopping = asyncio.create_task(world.server.shutdown(5))
+        assert await idle.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await world.raw(world.head("GET /v1/models"))
+        go_on.set()
+        assert (await reader.read()).endswith(b"0\r\n\r\n")
+        await stopping
     assert world.server.results == {"ok": 1}
 
 
