@@ -82,7 +82,8 @@ class NodeApi:
             connection.request("POST", "/v1/chat/completions", json.dumps({**body, "stream": True}), headers)
             response = connection.getresponse()
             if response.status != 200:
-                raise _api_error(response.status, response.read(ANSWER_MAX))
+                with response:
+                    raise _api_error(response.status, response.read(ANSWER_MAX))
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _unreachable(self.state.api_url, error) from error
@@ -98,8 +99,8 @@ class NodeApi:
         connection = _connect(base, STATUS_TIMEOUT_S)
         try:
             connection.request("GET", path, headers=self._headers())
-            response = connection.getresponse()
-            content = response.read(ANSWER_MAX + 1)
+            with connection.getresponse() as response:
+                content = response.read(ANSWER_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(base, error) from error
         finally:

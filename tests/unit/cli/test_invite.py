@@ -1,0 +1,92 @@
+"""`sealmesh ticket` from a home and its running node."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealmesh.cli.invite import make_invitation, parse_lifetime
+from sealmesh.config import Secret
+from sealmesh.errors import ConfigError
+from sealmesh.identity.grants import Role
+from sealmesh.identity.ticket import Ticket
+from sealmesh.node.home import Home, RunState
+
+RUN = RunState(
+    pid=1,
+    api_url="http://127.0.0.1:1",
+    console_url=None,
+    token=Secret("t"),
+    endpoint_id=b"\x07" * 32,
+    addresses=tuple(f"192.0.2.{number}:4433" for number in range(1, 11)),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    place = Home(tmp_path / "home")
+    with place.lock():
+        place.make_issuer_key()
+        place.write_run(RUN)
+        yield place
+
+
+def test_a_ticket_leads_to_this_node(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_invitation(home.path, roles=(), expires=None, as_json=False) == 0
+    said = capsys.readouterr()
+    ticket = Ticket.decode_untrusted(said.out)
+    issuer = home.issuer_key()
+    assert issuer is not None
+    assert ticket.issuer_key == issuer.public
+    assert ticket.inviter.endpoint_id == RUN.endpoint_id
+    assert ticket.inviter.addresses == RUN.addresses[:8]
+    assert ticket.granted.roles == Role.CLIENT | Role.HOST | Role.RELAY
+    assert said.out.strip() not in said.err
+    assert "secret" in said.err
+
+
+def test_roles_and_lifetime(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    make_invitation(home.path, roles=["client"], expires="12h", as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    granted = Ticket.decode_untrusted(said["ticket"]).granted
+    assert said["roles"] == ["client"]
+    assert granted.roles == Role.CLIENT
+    assert granted.not_after - granted.not_before == 12 * 3600 + 60
+    assert said["expires"].endswith("Z")
+
+
+def test_a_loopback_node_is_warned_about(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.write_run(dataclasses.replace(RUN, addresses=("127.0.0.1:1", "[::1]:1")))
+    make_invitation(home.path, roles=(), expires=None, as_json=False)
+    assert "works on this machine only" in capsys.readouterr().err
+
+
+def test_only_the_home_with_the_issuer_key_invites(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot invite"):
+        make_invitation(tmp_path, roles=(), expires=None, as_json=False)
+
+
+def test_the_node_must_run(home: Home) -> None:
+    home.remove_run()
+    with pytest.raises(ConfigError, match="no node runs"):
+        make_invitation(home.path, roles=(), expires=None, as_json=False)
+
+
+def test_a_role_that_does_not_exist(home: Home) -> None:
+    with pytest.raises(ConfigError, match="client, host or relay"):
+        make_invitation(home.path, roles=["king"], expires=None, as_json=False)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("12h", 43_200), (" 7d ", 604_800)])
+def test_lifetimes(text: str, seconds: int) -> None:
+    assert parse_lifetime(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "7w", "-1d", "0h", "9999d", "1.5h"])
+def test_lifetimes_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="--expires"):
+        parse_lifetime(text)

@@ -1,0 +1,69 @@
+"""status, hosts and models as people see them."""
+
+from __future__ import annotations
+
+import copy
+
+from kit.fake_node import STATUS, model
+from sealmesh.cli.look import host_lines, model_lines, span, status_lines
+from sealmesh.cli.terminal import Tone
+
+PLAIN = Tone(coloured=False)
+
+
+def test_hosts_say_what_they_are_and_what_that_is_worth() -> None:
+    lines = host_lines(STATUS["peers"], PLAIN)
+    assert lines[0].split() == ["HOST", "NAME", "MODELS", "TIER", "SEALED", "EVIDENCE", "PATH"]
+    assert lines[1].split("  ")[0] == "3f9c3f9c3f9c…"
+    for word in ("attic", "smollm2-135m", "self-asserted", "xwing, x25519", "1 min", "direct 3 ms"):
+        assert word in lines[1]
+    assert lines[-1] == "  self-asserted: a software key answered; its owner can read prompts"
+
+
+def test_a_refused_host_says_why_and_a_plain_one_is_plain() -> None:
+    peer = copy.deepcopy(STATUS["peers"][0])
+    peer |= {"refused": ["tier: hardware-rooted wanted", "evidence: too old"], "sealed_suites": [], "connected": False}
+    lines = host_lines([peer], PLAIN)
+    assert "PLAIN" in lines[1]
+    assert "not connected" in lines[1]
+    assert lines[2] == "  3f9c3f9c3f9c… is not used: tier: hardware-rooted wanted; evidence: too old"
+
+
+def test_no_hosts_say_how_one_joins() -> None:
+    assert "sealmesh serve" in host_lines([], PLAIN)[0]
+
+
+def test_many_models_of_a_host_are_counted() -> None:
+    peer = {**STATUS["peers"][0], "models": ["a", "b", "c", "d", "e"]}
+    assert "a, b, c +2" in host_lines([peer], PLAIN)[1]
+
+
+def test_models_say_why_one_cannot_be_used() -> None:
+    lines = model_lines([model("good"), model("bad", usable=False)], PLAIN)
+    assert lines[1].split() == ["good", "8", "192", "1", "self-asserted", "yes"]
+    assert lines[2].split()[-1] == "no"
+    assert lines[3] == "  3f9c3f9c3f9c…: tier self-asserted, hardware-rooted wanted"
+    assert model_lines([], PLAIN) == ["No host in the mesh advertises a model now."]
+
+
+def test_status_on_a_page() -> None:
+    text = "\n".join(status_lines(STATUS, PLAIN))
+    for words in (
+        "home (bbbbbbbbbbbb…)",
+        "2 h",
+        "1, 1 connected",
+        "1 open, 12 done, failed: host_lost 2",
+        "1 000 + 20",
+    ):
+        assert words in text
+
+
+def test_a_status_of_another_version_shows_as_far_as_it_goes() -> None:
+    for odd in ({}, {"mesh": 1, "peers": "x", "models": [1], "exchanges": [], "tokens": None}):
+        assert status_lines(odd, PLAIN)
+    assert host_lines([{"models": 3, "rtt_ms": "x", "refused": None}], PLAIN)
+
+
+def test_spans() -> None:
+    assert [span(value) for value in (0, 59.9, 60, 3600, 86_400 * 3)] == ["0 s", "59 s", "1 min", "1 h", "3 d"]
+    assert [span(value) for value in (None, "1", True, -1, float("nan"), 1e300)] == ["-"] * 6
