@@ -1,0 +1,130 @@
+"""A24, the backend's part: a sealed request reaches another endpoint of the backend, or smuggles headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sealmesh.backend.base import BackendRequest
+from sealmesh.backend.llama_request import build_request
+from sealmesh.backend.openai import EngineOptions, OpenAIBackend
+from sealmesh.wire.operations import Operation
+
+SMUGGLED = "x\r\nHost: evil\r\nContent-Length: 0\r\n\r\nPOST /admin/shutdown HTTP/1.1\r\nHost: engine\r\n\r\n"
+
+
+@dataclass
+class Recorder:
+    """An engine that answers each request and keeps every byte that it was sent."""
+
+    port: int = 0
+    received: bytearray = field(default_factory=bytearray)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answered = False
+        while data := await reader.read(1 << 16):
+            self.received += data
+            head, found, rest = bytes(self.received).partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+            if found and not answered and len(rest) >= length:
+                answered = True
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+                await writer.drain()
+        writer.close()
+        self.ended.set()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Recorder]:
+    recorder = Recorder()
+    server = await asyncio.start_server(recorder.serve, "127.0.0.1", 0)
+    recorder.port = server.sockets[0].getsockname()[1]
+    yield recorder
+    await recorder.ended.wait()
+    server.close()
+    await server.wait_closed()
+
+
+async def head_and_body(engine: Recorder, request: BackendRequest) -> tuple[bytes, bytes]:
+    backend = OpenAIBackend(f"http://127.0.0.1:{engine.port}", EngineOptions(api_key="sk-operator"))
+    async with await backend.ask(request) as answer:
+        while await answer.read():
+            pass
+    await backend.close()
+    head, _, body = bytes(engine.received).partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize("operation", [Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.EMBEDDINGS])
+async def test_nothing_of_the_asker_stands_in_the_head(engine: Recorder, operation: Operation) -> None:
+    request = BackendRequest(
+        operation=operation,
+        model=SMUGGLED,
+        body=json.dumps({"model": SMUGGLED, "user": SMUGGLED}).encode(),
+        stream=False,
+        cache_key=SMUGGLED.encode(),
+        headers=(
+            ("content-type", SMUGGLED),
+            ("accept", SMUGGLED),
+            ("authorization", "Bearer sk-asker"),
+            ("transfer-encoding", "chunked"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("idempotency-key", "k"),
+        ),
+    )
+    head, body = await head_and_body(engine, request)
+    lines = head.decode().split("\r\n")
+    assert lines[0] == f"POST {operation.path} HTTP/1.1"
+    assert sorted(lines[1:]) == sorted(
+        [
+            f"host: 127.0.0.1:{engine.port}",
+            "accept: application/json",
+            "accept-encoding: identity",
+            "user-agent: sealmesh",
+            "content-type: application/json",
+            f"content-length: {len(request.body)}",
+            "authorization: Bearer sk-operator",
+        ]
+    )
+    assert body == request.body
+
+
+async def test_a_body_that_looks_like_a_second_request_stays_a_body(engine: Recorder) -> None:
+    body = b"0\r\n\r\nPOST /admin/shutdown HTTP/1.1\r\nhost: engine\r\ncontent-length: 0\r\n\r\n"
+    request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", body=body, stream=False)
+    head, received = await head_and_body(engine, request)
+    assert f"content-length: {len(body)}".encode() in head
+    assert received == body
+
+
+def test_an_operation_is_one_of_a_table_and_cannot_be_a_path() -> None:
+    with pytest.raises(ValueError, match="is not a valid Operation"):
+        Operation(("POST", "/v1/chat/completions/../../admin"))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id_slot": 3, "cache_prompt": True},
+        {"return_progress": False, "stream": False},
+        {"lora": [{"id": 0, "scale": 9.0}]},
+        {"grammar": "root ::= SECRET ("},
+        {"n_predict": -1, "n_keep": 9, "n_cache_reuse": 9, "n_probs": 9},
+        {"response_fields": ["prompt"], "return_tokens": True, "verbose": True},
+        {"model": "/etc/passwd"},
+    ],
+)
+def test_only_known_fields_reach_the_model_in_process(extra: dict[str, Any]) -> None:
+    body = json.dumps({"messages": [], "temperature": 0, **extra}).encode()
+    request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", body=body, stream=True)
+    made, _ = build_request(request, slot=1, reuse=False, context=100)
+    assert json.loads(made) == {
+        "model": "m", "messages": [], "temperature": 0,
+        "id_slot": 1, "cache_prompt": False, "n_cache_reuse": 0, "stream": True, "return_progress": True,
+    }  # fmt: skip
