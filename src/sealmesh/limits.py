@@ -101,8 +101,6 @@ POSTURE_ENTRIES_MAX: Final = 64
 POSTURE_KEY_MAX: Final = 64
 POSTURE_VALUE_MAX: Final = 512  # bytes; a state and its reason in words
 EPOCHS_PER_KEYS_PART_MAX: Final = 3  # previous, current, next
-EPOCH_STATEMENT_MAX: Final = 4 * KIB  # both suites' public keys are 1,248 bytes
-HOST_STATEMENT_MAX: Final = 16 * KIB
 CLOCK_PARTING_S: Final = 5.0  # wall clock and sleep-counting clock may differ by this
 
 # --- statements and challenges -----------------------------------------------------------------------------------------------

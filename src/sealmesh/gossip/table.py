@@ -203,7 +203,7 @@ class RecordTable:
         self._check_credentials_untrusted(summary, credentials, admitted)
         # 5. Room [RE-17].
         if owner is None:
-            if not self._make_room(admitted.serial, now):
+            if not self._make_room(admitted.serial):
                 return Outcome.IGNORED
             owner = _Owner(serial=admitted.serial, summaries=_Memory(), keys_parts=_Memory())
             self._owners[endpoint_id] = owner
@@ -360,7 +360,7 @@ class RecordTable:
         self._by_bucket[bucket][endpoint_id] = entry.digest
         self._bucket_digests[bucket] = None
 
-    def _make_room(self, serial: bytes, now: float) -> bool:
+    def _make_room(self, serial: bytes) -> bool:
         """See that one more owner under that grant has room; who holds one ticket cannot crowd out the others [RE-17].
 
         A full table gives up an owner of the grant with the most owners, if that has at least two more than the

@@ -131,7 +131,7 @@ def test_a_malformed_summary_is_refused_though_its_owner_signed_it(changes):
         {"expires": int(NOW)},
         {"inference_public_key": bytes(31)},
         {"hardware_attestation_blob": bytes(64 * 1024 + 1)},
-        {"host_statement": bytes(16 * 1024 + 1)},
+        {"host_statement": bytes(8 * 1024 + 1)},
         {"epoch_statements": [b""] * 4},
         {"epoch_statements": [bytes(4097)]},
         {"security_posture": {f"{i}": "on" for i in range(65)}},
@@ -164,7 +164,7 @@ def test_sizes():
         summary.sign(MEMBER.key)
     assert _summary_factor(bytes(1025)) == "summary"
     assert _keys_factor(bytes(96 * 1024 + 1)) == "keys_part"
-    large = MEMBER.keys(hardware_attestation_blob=bytes(64 * 1024), host_statement=bytes(16 * 1024))
+    large = MEMBER.keys(hardware_attestation_blob=bytes(64 * 1024), host_statement=bytes(8 * 1024))
     assert len(parse_keys_untrusted(large, NOW).hardware_attestation_blob) == 64 * 1024
 
 
