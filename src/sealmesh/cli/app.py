@@ -61,7 +61,6 @@ def serve(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
-    record_streams: o.RecordStreams = None,
 ) -> None:
     """Serve a model to the mesh, with an API on this machine too; without a ticket, make a mesh."""
     _run_node(Mode.SERVE, dict(locals()))
@@ -89,7 +88,6 @@ def client(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
-    record_streams: o.RecordStreams = None,
 ) -> None:
     """Ask the mesh: an OpenAI-compatible API on this machine. Serves nothing."""
     _run_node(Mode.CLIENT, dict(locals()))

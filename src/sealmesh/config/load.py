@@ -96,7 +96,6 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("tls_key", "tls_key", parse.as_path),
         _option("insecure_http", "insecure_http", parse.as_flag),
         _option("log_format", "log_format", parse.one_of(LogFormat)),
-        _option("record_streams", "record_streams", parse.as_path),
         _option("response_head_timeout_s", "response_head_timeout_s", parse.as_seconds),
         _option("response_body_timeout_s", "response_body_timeout_s", parse.as_seconds),
     )
