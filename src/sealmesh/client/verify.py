@@ -46,10 +46,14 @@ RENEW_AFTER: Final = 0.7
 FETCH_AFTER: Final = 1 - EPOCH_ANNOUNCE_S / EPOCH_S + 0.02
 #: No host is asked for keys again before this part of an epoch has passed.
 FETCH_INTERVAL: Final = 0.04
-#: Pause after a silent try, in seconds; doubles with each.
+#: Pause after a first try that failed, in seconds; doubles with each.
 RETRY_S: Final = 1.0
-#: But for a host that says it is busy, no further than so many times.
-BUSY_DOUBLINGS: Final = 5
+#: The same while a verdict still holds: a short outage should not cost it.
+RENEWAL_RETRY_S: Final = 15.0
+#: No pause between tries is longer, in seconds.
+RETRY_MAX_S: Final = 30.0
+#: Busy answers beyond so many are not counted; the pause has reached its most by then.
+BUSY_COUNTED: Final = 8
 #: Pause after a host was dropped, in seconds; doubles with each time, up to the second.
 DROPPED_S: Final = 10.0
 DROPPED_MAX_S: Final = 300.0
@@ -309,7 +313,8 @@ class HostVerifier:
             done = True
         if not done:
             if host.verdict is not None or host.dropped == 0:
-                return RETRY_S * 2.0 ** (host.silent + host.busy - 1)
+                first = RETRY_S if host.verdict is None else RENEWAL_RETRY_S
+                return min(first * 2.0 ** (host.silent + host.busy - 1), RETRY_MAX_S)
             return min(DROPPED_S * 2.0 ** min(host.dropped - 1, 10), DROPPED_MAX_S)
         if host.verdict is None:
             return 0.0
@@ -328,7 +333,7 @@ class HostVerifier:
             return False
         except BusyError:
             # It lives, and says that it cannot now: the verdict ages meanwhile, and ends in its time.
-            host.busy = min(host.busy + 1, BUSY_DOUBLINGS)
+            host.busy = min(host.busy + 1, BUSY_COUNTED)
             if host.verdict is None and host.busy >= CHALLENGE_TRIES:
                 host.refusal = "it answers no challenges now"
             return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.kit.attested import NOW, ProvenHost, judge
 
+from kit.attested import NOW, ProvenHost, judge
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import (
     POLICY_MAX,

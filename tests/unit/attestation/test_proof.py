@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost, judge
 
+from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost, judge
 from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import Tier

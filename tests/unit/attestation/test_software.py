@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from tests.kit.attested import NOW, ProvenHost
 
+from kit.attested import NOW, ProvenHost
 from sealmesh.attestation._codec import attestation_pb2 as pb
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import FactorId, Status, Tier

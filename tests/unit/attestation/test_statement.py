@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.kit.attested import NOW, ProvenHost
 
+from kit.attested import NOW, ProvenHost
 from sealmesh.attestation._codec import attestation_pb2 as pb
 from sealmesh.attestation.statement import EpochStatement, HostStatement, binding, statement_digest
 from sealmesh.errors import LocalProtocolError, VerificationError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.kit.attested import NOW, ProvenHost, judge, verified_host
 
+from kit.attested import NOW, ProvenHost, judge, verified_host
 from sealmesh.attestation.factors import OperatorBlind, Tier
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.errors import LocalProtocolError, VerificationError

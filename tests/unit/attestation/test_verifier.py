@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.kit.attested import NOW, VERIFIER_ID, ProvenHost, judge
 
+from kit.attested import NOW, VERIFIER_ID, ProvenHost, judge
 from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier

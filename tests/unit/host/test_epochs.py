@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass, field
 
 import pytest
-from tests.kit.attested import make_random
-from tests.kit.virtual_time import START, VirtualTime, settle
 
+from kit.attested import make_random
+from kit.virtual_time import START, VirtualTime, settle
 from sealmesh.attestation.statement import EpochStatement
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.sealed.keyring import KeyRing

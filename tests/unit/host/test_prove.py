@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from tests.kit.attested import ProvenHost, judge
-from tests.kit.virtual_time import START, VirtualTime, settle
 
+from kit.attested import ProvenHost, judge
+from kit.virtual_time import START, VirtualTime, settle
 from sealmesh.attestation.challenge import (
     Answer,
     Challenge,
