@@ -19,8 +19,8 @@ from sealmesh.cli.terminal import Tone
 from sealmesh.errors import ConfigError, RoutingError, RoutingFault, VerificationError
 
 PLAIN = Tone(coloured=False)
-#: The title changed, the screen cleared, the clipboard written, a line overwritten, a name turned around, marks piled up,
-#: invisible tags, an 8-bit control, a new line with a forged row, and a flood.
+#: The title changed, the screen cleared, the clipboard written, a line overwritten, a name turned around, marks piled
+#: up, invisible tags, an 8-bit control, a new line with a forged row, and a flood.
 HOSTILE = (
     "\x1b]0;owned\x07",
     "\x1b[2J\x1b[H",
@@ -96,6 +96,8 @@ def test_a20_in_errors(text: str) -> None:
         words = describe(failure)[1]
         assert not {unicodedata.category(letter) for letter in words.replace("\n", "")} & HIDDEN
         assert len(words) <= 5000
+        ours = {RoutingError: 2, ConfigError: text.count("\n") + 1}
+        assert len(words.split("\n")) == ours.get(type(failure), 1)  # no forged line
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -122,7 +124,3 @@ def test_a20_in_a_chat(text: str) -> None:
 def test_a20_in_the_line_about_an_answer(text: str) -> None:
     for name in PROOF:
         assert_safe([lock_line({**PROOF, name: text})])
-    assert (
-        "confidential"
-        not in lock_line({**PROOF, "x-sealmesh-host": "\x1b[8mtier confidential"}).partition("tier self")[2]
-    )

@@ -41,9 +41,14 @@ def _routing(error: errors.RoutingError) -> str:
     return "\n".join([words, *lines])
 
 
+def _line(text: str) -> str:
+    """One line, whatever is in it: a reason may quote what a peer chose."""
+    return escape_peer_text(text, most=MESSAGE_SHOWN_MAX)
+
+
 def _after(words: str) -> Words:
     def say_it(error: Exception) -> str:
-        return f"{words}: {error}"
+        return f"{words}: {_line(str(error))}"
 
     return say_it
 
@@ -68,7 +73,7 @@ TABLE: Final[Mapping[type[errors.SealmeshError], tuple[int, Words]]] = {
     errors.BackendError: (EXIT_FAILED, _after("the engine behind the host failed")),
     errors.BusyError: (EXIT_FAILED, _after("busy now, try again soon")),
     errors.HardeningError: (EXIT_FAILED, _after("a demanded protection could not be put in force")),
-    errors.RequestError: (EXIT_FAILED, lambda error: str(error.message)),
+    errors.RequestError: (EXIT_FAILED, lambda error: _line(error.message)),
 }
 
 
@@ -81,7 +86,7 @@ def describe(error: errors.SealmeshError) -> tuple[int, str]:
         if kind in TABLE:
             code, words = TABLE[kind]
             lines = words(error)[:MESSAGE_SHOWN_MAX].split("\n")
-            return code, "\n".join(escape_peer_text(line, most=MESSAGE_SHOWN_MAX) for line in lines)
+            return code, "\n".join(_line(line) for line in lines)
     raise AssertionError("SealmeshError has a row")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,19 @@ def test_a_pile_of_marks_is_cut_down() -> None:
 )
 def test_cutting(text: str, most: int, shown: str) -> None:
     assert escape_peer_text(text, most=most) == shown
+
+
+class Endless(str):
+    """A text that must not be walked through to its end."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the whole text was read")
+
+
+def test_a_long_text_is_cut_before_it_is_looked_at() -> None:
+    assert escape_peer_text(Endless("x" * 1000), most=10) == "x" * 9 + "…"
 
 
 @given(ANY_TEXT, st.integers(1, 60))
