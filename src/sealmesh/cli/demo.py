@@ -37,7 +37,9 @@ class ChatResult:
     total_ms: float
 
 
-def chat(api_url: str, model: str, prompt: str, *, tokens: int, show: Callable[[str], None] | None = None) -> ChatResult:
+def chat(
+    api_url: str, model: str, prompt: str, *, tokens: int, show: Callable[[str], None] | None = None
+) -> ChatResult:
     """Stream one chat completion over plain HTTP, as any app would.
 
     Raises:
@@ -175,7 +177,9 @@ def _tell(
     say(f"  through the mesh     {statistics.median(via_mesh):7.1f} ms")
     if found or len(would_find) != len(needles):
         say("")
-        say("The search found plaintext on the wire, or was not able to find anything: this must not be. Please report it.")
+        say(
+            "The search found plaintext on the wire, or was not able to find anything: this must not be. Please report it."
+        )
         return 1
     return 0
 

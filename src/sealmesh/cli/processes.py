@@ -40,14 +40,17 @@ class NodeProcess:
         self.log_path = home.with_name(home.name + ".log")
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sealmesh", command, "--log-format", "json", "--home", str(home), *ports]
-                + list(arguments),
+                [*self.command_line(command), "--log-format", "json", "--home", str(home), *ports, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
             )
         threading.Thread(target=self._read, name=f"events of {command}", daemon=True).start()
+
+    def command_line(self, command: str) -> list[str]:
+        """What is started; benchmarks start variants."""
+        return [sys.executable, "-m", "sealmesh", command]
 
     @property
     def pid(self) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing
+from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing, SealedBy
 from sealmesh.client.counters import Counters
 from sealmesh.errors import (
     BackendError,
@@ -55,6 +55,8 @@ _log = logging.getLogger("sealmesh.client")
 
 _T = TypeVar("_T")
 
+_SEALED_BY: Final[dict[Suite, SealedBy]] = {Suite.X25519: "x25519", Suite.XWING: "xwing"}
+
 #: A body up to this size goes out in one write together with its head; a larger one has a task of its own, so that a
 #: host's early refusal is heard.
 _ONE_WRITE: Final = 256 * 1024
@@ -73,7 +75,8 @@ class HostKeys(Protocol):
         """Fetch the host's keys part anew; a host only if it is newer than before and verified in full."""
 
 
-#: Opens a sealed stream to a host, connecting first where needed. Raises TransportError.
+#: Opens a stream of the sealed kind to a host, connecting first where needed; the kind byte goes out by itself.
+#: Raises TransportError.
 OpenStream = Callable[[bytes], Awaitable[Stream]]
 
 
@@ -209,8 +212,8 @@ class Dialer(Asker):
     async def _exchange(self, request: AppRequest, host: VerifiedHost) -> _SealedAnswer:
         """Seal and send; return once the answer's head has authenticated."""
         suite = self._keys.suite_for(host)
-        exchange = ClientExchange(host, suite=suite, now=self._now(), random=self._random)
         stream = await self._open_stream(host.endpoint_id)
+        exchange = ClientExchange(host, suite=suite, now=self._now(), random=self._random, kind_sent=True)
         answer = _SealedAnswer(
             stream=stream,
             exchange=exchange,
@@ -264,7 +267,7 @@ class _SealedAnswer(Answer):
         self.headers: tuple[tuple[str, str], ...] = ()
         self.proof = AnswerProof(
             host=host.endpoint_id.hex(),
-            sealed=suite.label,
+            sealed=_SEALED_BY[suite],
             tier=host.tier.label,
             evidence=host.evidence_digest.hex(),
             exchange=exchange.exchange_id.hex(),
@@ -406,6 +409,7 @@ class _SealedAnswer(Answer):
             self._sender.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(asyncio.gather(self._sender, return_exceptions=True))
+        self._exchange.wipe()
         await self._stream.reset()
 
 

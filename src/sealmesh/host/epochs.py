@@ -57,6 +57,7 @@ class EpochKeeper:
         elapsed: Seconds of a clock that counts sleep and is never set.
         sleep: Waits so many seconds.
         make_key: Makes a fresh private key of a suite.
+        suites: Which suites get a key; suite 1 always does (field 36 holds its key).
         lifetime_s: Length of an epoch, in seconds; at most `EPOCH_S`.
     """
 
@@ -72,6 +73,7 @@ class EpochKeeper:
         elapsed: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         make_key: Callable[[Suite], HostKey] = HostKey.generate,
+        suites: tuple[Suite, ...] = tuple(Suite),
         lifetime_s: float = EPOCH_S,
     ) -> None:
         self._endpoint_id = endpoint_id
@@ -83,6 +85,7 @@ class EpochKeeper:
         self._elapsed = elapsed
         self._sleep = sleep
         self._make_key = make_key
+        self._offered = suites
         self._lifetime_s = min(lifetime_s, EPOCH_S)
         self._ahead_s = EPOCH_ANNOUNCE_S * self._lifetime_s / EPOCH_S
         self._guard = ClockGuard(now(), elapsed())
@@ -152,7 +155,7 @@ class EpochKeeper:
 
     def _make(self, not_before: float) -> _Epoch:
         self._number += 1
-        keys = tuple(self._make_key(suite) for suite in Suite)
+        keys = tuple(self._make_key(suite) for suite in self._offered)
         statement = EpochStatement(
             endpoint_id=self._endpoint_id,
             epoch=self._number,

@@ -99,13 +99,12 @@ class SealedService:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_s)
 
-    async def serve(self, peer: bytes, stream: Stream, first: bytes) -> None:
-        """Serve one stream whose kind byte was 0xE1.
+    async def serve(self, peer: bytes, stream: Stream) -> None:
+        """Serve one stream whose kind byte, 0xE1, has been read.
 
         Args:
             peer: The endpoint id that is connected; it is charged for the opening.
             stream: The stream, reset on every way out but the proper one.
-            first: The bytes that were read to learn the kind.
         """
         async with stream:
             if self._draining or not self._has_room():
@@ -117,7 +116,7 @@ class SealedService:
             self._counters.open += 1
             self._idle.clear()
             try:
-                await self._exchange(stream, first)
+                await self._exchange(stream)
             finally:
                 self._counters.open -= 1
                 if self._counters.open == 0:
@@ -133,29 +132,32 @@ class SealedService:
             await stream.write(encode_refusal(code))
             await stream.finish()
 
-    async def _exchange(self, stream: Stream, first: bytes) -> None:
-        exchange = HostExchange(self._keyring, endpoint_id=self._endpoint_id, random=self._random)
+    async def _exchange(self, stream: Stream) -> None:
+        exchange = HostExchange(self._keyring, endpoint_id=self._endpoint_id, random=self._random, kind_read=True)
         sender = _Sender(stream, exchange)
         try:
             async with asyncio.TaskGroup() as group:
                 # When the asker has left, a ping fails, and the group then stops the answer, also in a long prefill.
-                await self._run(stream, exchange, sender, first, group)
+                await self._run(stream, exchange, sender, group)
                 await sender.stop_pings()
         except* TransportError:
             _log.debug("an asker left before its answer was whole")
+        finally:
+            exchange.wipe()
 
     async def _run(
-        self, stream: Stream, exchange: HostExchange, sender: _Sender, first: bytes, group: asyncio.TaskGroup
+        self, stream: Stream, exchange: HostExchange, sender: _Sender, group: asyncio.TaskGroup
     ) -> None:
         try:
-            request = await self._receive(stream, exchange, sender, first, group)
+            request = await self._receive(stream, exchange, sender, group)
             await self._answer(sender, request)
         except RemoteProtocolError as error:
             await sender.stop_pings()
-            if not sender.started and error.code:
-                await self._refuse(stream, Refusal(error.code))
-            else:
-                _log.info("an exchange broke the protocol: %s", error.reason)
+            _log.info("an exchange broke the protocol: %s", error.reason)
+            self._counters.refused[_refusal_name(error.code)] += 1
+            if exchange.refusal is not None:
+                await stream.write(exchange.refusal)
+                await stream.finish()
         except TimeoutError:
             await sender.stop_pings()
             _log.info("an asker fell silent before its request was whole")
@@ -171,13 +173,17 @@ class SealedService:
             )
 
     async def _receive(
-        self, stream: Stream, exchange: HostExchange, sender: _Sender, first: bytes, group: asyncio.TaskGroup
+        self, stream: Stream, exchange: HostExchange, sender: _Sender, group: asyncio.TaskGroup
     ) -> BackendRequest:
         """Read the request to its authenticated end and rebuild it; nothing was acted on before (PROTOCOL.md)."""
         head: RequestHead | None = None
         chunks: list[bytes] = []
-        data = first
         while True:
+            async with asyncio.timeout(HOST_SILENCE_S if head else FIRST_FRAME_TIMEOUT_S):
+                data = await stream.read(READ_CHUNK)
+            if not data:
+                exchange.receive_eof_untrusted()
+                raise RemoteProtocolError("the request ended without its authenticated end")
             for event in exchange.receive_untrusted(data, self._now()):
                 match event:
                     case Opened():
@@ -195,11 +201,6 @@ class SealedService:
                         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                         chunks.clear()
                         return rebuild_request_untrusted(head, body, serves=self._names.__contains__)
-            async with asyncio.timeout(HOST_SILENCE_S if head else FIRST_FRAME_TIMEOUT_S):
-                data = await stream.read(READ_CHUNK)
-            if not data:
-                exchange.receive_eof_untrusted()
-                raise RemoteProtocolError("the request ended without its authenticated end")
 
     async def _answer(self, sender: _Sender, request: BackendRequest) -> None:
         async with await self._backend.ask(request) as answer:
@@ -217,6 +218,11 @@ class SealedService:
         self._counters.done += 1
         self._counters.prompt_tokens += usage.prompt_tokens
         self._counters.completion_tokens += usage.completion_tokens
+
+
+def _refusal_name(code: int) -> str:
+    """Under which name a broken exchange is counted."""
+    return Refusal(code).name.lower() if code else "protocol_violation"
 
 
 class _Sender:

@@ -1,0 +1,118 @@
+"""The serving half of a node: backend, epochs, proofs and the sealed service, with one start and one end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from sealmesh.backend.base import Backend, ModelInfo
+from sealmesh.host.epochs import EpochContent, EpochKeeper
+from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
+from sealmesh.host.serve import HostCounters, SealedService
+from sealmesh.identity.keys import EndpointKey
+from sealmesh.sealed.keyring import KeyRing
+from sealmesh.sealed.suites import Suite
+
+class HostSide:
+    """Everything that makes a node a host.
+
+    Args:
+        key: The endpoint's; without hardware it also vouches for the host statement (tier `self-asserted`).
+        backend: Started.
+        posture: What hardening is on (field 37).
+        take_proof: Given each new standing proof.
+        take_epochs: Given what the keys part must say, each time that it changes.
+        keys_part: Gives the signed keys part that is served to whoever fetches it.
+        now: Unix seconds.
+        elapsed: Seconds of a clock that counts sleep and is never set.
+        random: Random bytes.
+        sleep: Waits so many seconds.
+        suites: Which suites get keys.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: EndpointKey,
+        backend: Backend,
+        posture: Mapping[str, str],
+        take_proof: Callable[[StandingProof], None],
+        take_epochs: Callable[[EpochContent], None],
+        keys_part: Callable[[bytes], bytes | None],
+        now: Callable[[], float],
+        elapsed: Callable[[], float],
+        random: Callable[[int], bytes],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        suites: tuple[Suite, ...] = tuple(Suite),
+    ) -> None:
+        self.backend = backend
+        self.counters = HostCounters()
+        self._keyring = KeyRing()
+        self._posture = posture
+        self._keeper = EpochKeeper(
+            endpoint_id=key.public,
+            keyring=self._keyring,
+            random=random,
+            host_statement_digest=lambda: self.prover.host_statement_digest,
+            publish=take_epochs,
+            now=now,
+            elapsed=elapsed,
+            sleep=sleep,
+            suites=suites,
+        )
+        self.prover = Prover(
+            endpoint_id=key.public,
+            statement_key=self._keeper.statement_key,
+            attester=SoftwareAttester(key),
+            facts=self._facts,
+            keys_part=keys_part,
+            publish=take_proof,
+            now=now,
+            elapsed=elapsed,
+            sleep=sleep,
+        )
+        self.service = SealedService(
+            endpoint_id=key.public,
+            keyring=self._keyring,
+            backend=backend,
+            now=now,
+            monotonic=elapsed,
+            random=random,
+            counters=self.counters,
+        )
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """What is served."""
+        return self.backend.models()
+
+    def _facts(self) -> HostFacts:
+        return HostFacts(
+            backend=self.backend.place,
+            posture=self._posture,
+            model_digests=tuple(model.digest for model in self.models if model.digest),
+        )
+
+    async def begin(self) -> None:
+        """Make the first proof and the first epoch; from now on there is a keys part.
+
+        Raises:
+            SealmeshError: The proof could not be made.
+        """
+        await self.prover.renew()
+        self._keeper.advance()
+
+    async def run(self) -> None:
+        """Keep epochs and proofs until cancelled; every key is wiped on the way out."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.run(), name="sealmesh-epochs")
+            group.create_task(self.prover.run(), name="sealmesh-proofs")
+
+
+def posture_of(backend: Backend) -> dict[str, str]:
+    """What a host says of its own hardening today (ATTESTATION.md, Posture); self-asserted."""
+    return {
+        "backend": backend.place,
+        "shared_prefix_cache": "on" if backend.shared_prefix_cache else "off",
+        "key_memory": "locked",
+    }

@@ -1,0 +1,516 @@
+"""Builds a node out of its rooms, runs it, and takes it down again: nothing new accepted, what runs ended, peers told.
+
+One `Node` holds what belongs together for one run; `run` is what the command line calls. What a part needs of the
+outside world (time, randomness, the network) is handed to it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final
+
+from sealmesh.api.server import ApiServer
+from sealmesh.attestation.factors import Tier
+from sealmesh.attestation.policy import Policy, parse_policy_untrusted
+from sealmesh.backend.base import Backend
+from sealmesh.client.counters import Counters
+from sealmesh.client.dial import Dialer, Timeouts
+from sealmesh.client.verify import HostVerifier
+from sealmesh.config import Secret, Settings
+from sealmesh.console.app import ConsoleServer
+from sealmesh.errors import ConfigError, SealmeshError, TransportError
+from sealmesh.gossip.core import GossipCore
+from sealmesh.identity.admission import AdmissionPolicy
+from sealmesh.identity.grants import Role
+from sealmesh.identity.keys import EndpointKey
+from sealmesh.limits import SHUTDOWN_GRACE_S
+from sealmesh.mesh.driver import GossipDriver
+from sealmesh.mesh.links import Link, Links, StreamHandler
+from sealmesh.node.home import Home, MeshState, RunState
+from sealmesh.node.host import HostSide, posture_of
+from sealmesh.node.join import enter_mesh, new_ticket
+from sealmesh.node.local import LocalAsker, NodeAsker
+from sealmesh.node.publish import Identity, Publisher
+from sealmesh.node.recording import recorder_to
+from sealmesh.node.progress import progress_to
+from sealmesh.node.snapshot import StatusBoard
+from sealmesh.node.view import MeshView, snapshot
+from sealmesh.routing.directory import Directory
+from sealmesh.sealed.suites import Suite
+from sealmesh.status import MeshStatus, NodeStatus
+from sealmesh.transport.base import Endpoint, EndpointAddress, Stream
+from sealmesh.transport.record import RecordingEndpoint
+from sealmesh.wire.framing import StreamKind
+
+_log = logging.getLogger("sealmesh.node")
+
+Emit = Callable[[dict[str, object]], None]
+
+#: A client that just joined is told `ready` when it can be used, or after this long with what is missing.
+_JOIN_PATIENCE_S: Final = 10.0
+#: Between two looks whether this node is connected to anybody; doubles while nobody answers.
+_JOIN_PAUSE_S: Final = 1.0
+_JOIN_PAUSE_MAX_S: Final = 15.0
+
+
+def now() -> float:
+    """Unix seconds."""
+    return time.time()
+
+
+def elapsed() -> float:
+    """Seconds of a clock that counts sleep and is never set."""
+    # On Linux CLOCK_MONOTONIC stands still while the machine sleeps; on macOS it does not.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+async def run(settings: Settings, emit: Emit, *, suites: tuple[Suite, ...] = tuple(Suite)) -> int:
+    """Run a node until it is cancelled or told to stop; return the exit code.
+
+    Args:
+        settings: What the operator decided.
+        emit: Told of each event; `ready` once the node can be used.
+        suites: Which suites a host has keys for; only benchmarks choose.
+
+    Raises:
+        ConfigError: Something that the operator can mend: a port, a ticket, a file.
+        SealmeshError: The node could not start or go on.
+    """
+    home = Home(settings.home)
+    with home.lock():
+        async with contextlib.AsyncExitStack() as stack:
+            await _run_node(settings, home, emit, stack, suites)
+    return 0
+
+
+async def _run_node(
+    settings: Settings, home: Home, emit: Emit, stack: contextlib.AsyncExitStack, suites: tuple[Suite, ...]
+) -> None:
+    policy = load_policy(settings)
+    key = home.endpoint_key()
+    mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
+    backend = await _start_backend(settings, emit, stack)
+    endpoint = await _bind(settings, key, stack)
+    node = Node(
+        settings=settings,
+        home=home,
+        emit=emit,
+        policy=policy,
+        key=key,
+        mesh=mesh,
+        endpoint=endpoint,
+        backend=backend,
+        suites=suites,
+    )
+    await node.run()
+
+
+def load_policy(settings: Settings) -> Policy:
+    """The asker's policy: its file, and no less than the flag demands.
+
+    Raises:
+        ConfigError: The file cannot be read or understood; nothing is ever assumed in its place.
+    """
+    policy = Policy()
+    if settings.policy is not None:
+        try:
+            content = settings.policy.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"the policy {settings.policy} cannot be read ({error.strerror})") from error
+        policy = parse_policy_untrusted(content)
+    if settings.require_attested_hosts is not None:
+        policy = policy.at_least(Tier.from_label(settings.require_attested_hosts))
+    return policy
+
+
+async def _start_backend(settings: Settings, emit: Emit, stack: contextlib.AsyncExitStack) -> Backend | None:
+    if not settings.serves:
+        return None
+    from sealmesh.backend.select import open_backend  # a client never loads an engine
+
+    reference = settings.backend or settings.models[0]
+    backend = open_backend(
+        reference,
+        progress=progress_to(emit),
+        context=settings.context_size,
+        parallel=settings.parallel,
+        api_key=settings.backend_key.reveal() if settings.backend_key else None,
+        cache_salt=settings.backend_cache_salt,
+        backend_api=settings.backend_api.value,
+        threads=settings.threads,
+        embeddings=settings.embeddings,
+        models=settings.backend_models,
+    )
+    stack.push_async_callback(backend.close)
+    emit({"event": "backend_starting", "message": f"starting {reference}"})
+    await backend.start()
+    return backend
+
+
+async def _bind(settings: Settings, key: EndpointKey, stack: contextlib.AsyncExitStack) -> Endpoint:
+    from sealmesh.transport.iroh import IrohEndpoint  # a native library: loaded when a node is wanted
+
+    endpoint: Endpoint = await IrohEndpoint.bind(
+        seed=key.seed.reveal(),
+        bind=settings.bind or "0.0.0.0:0",
+        relay_url=settings.relay_url,
+    )
+    stack.push_async_callback(endpoint.close)
+    folder = settings.record_streams
+    return RecordingEndpoint(endpoint, recorder_to(folder)) if folder is not None else endpoint
+
+
+class Node:
+    """A node of one mesh: made of its parts here, and run by `run` until it is cancelled or told to stop."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        home: Home,
+        emit: Emit,
+        policy: Policy,
+        key: EndpointKey,
+        mesh: MeshState,
+        endpoint: Endpoint,
+        backend: Backend | None,
+        suites: tuple[Suite, ...],
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._emit = emit
+        self._policy = policy
+        self._key = key
+        self._mesh = mesh
+        self._endpoint = endpoint
+        self._started_at = elapsed()
+        self._stop = asyncio.Event()
+        self._members = AdmissionPolicy(mesh.issuer_key)
+        credentials = mesh.credentials.encode()
+        own = self._members.admit_untrusted(credentials, key.public, now())
+        self._roles = own.roles if settings.serves else Role.CLIENT
+
+        self._verifier = HostVerifier(
+            endpoint_id=key.public,
+            policy=policy,
+            connect=self._link_to,
+            now=now,
+            elapsed=elapsed,
+            random=secrets.token_bytes,
+            sleep=asyncio.sleep,
+            suites=home.seen_suites(),
+            on_change=lambda _: self._board.note_change(),
+        )
+        self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
+        self._counters = Counters()
+        self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
+        self._host = None if backend is None else self._make_host(backend, suites)
+        self._links = self._make_links(credentials)
+        self._gossip = GossipDriver(self._core, self._links, on_changed=self._record_changed, now=now)
+        self._publisher = Publisher(
+            identity=Identity(key=key, credentials=credentials, roles=self._roles, name=settings.name),
+            sequences=home.sequences(),
+            address=endpoint.address,
+            models=self._host.models if self._host else (),
+            posture=posture_of(backend) if backend else {},
+            capabilities=tuple(f"sealed:{suite.value}" for suite in suites) if self._host else (),
+            announce=lambda data: self._gossip.publish(data, credentials),
+            now=now,
+        )
+        self._view = MeshView(
+            own_id=key.public,
+            directory=self._directory,
+            verifier=self._verifier,
+            entry=self._core.table.get,
+            entries=self._core.table.entries,
+            link=self._links.get,
+            now=now,
+        )
+        local = None
+        if backend is not None:
+            local = LocalAsker(
+                endpoint_id=key.public, backend=backend, random=secrets.token_bytes, counters=self._counters
+            )
+        dialer = Dialer(
+            directory=self._directory,
+            keys=self._verifier,
+            open_stream=self._open_sealed,
+            rtt_ms=self._view.rtt_ms,
+            now=now,
+            random=secrets.token_bytes,
+            counters=self._counters,
+            timeouts=Timeouts(head=settings.response_head_timeout_s, body=settings.response_body_timeout_s),
+        )
+        self._asker = NodeAsker(local=local, mesh=dialer)
+        self._board = StatusBoard(self._snapshot)
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _make_host(self, backend: Backend, suites: tuple[Suite, ...]) -> HostSide:
+        return HostSide(
+            key=self._key,
+            backend=backend,
+            suites=suites,
+            posture=posture_of(backend),
+            take_proof=lambda proof: self._publisher.take_proof(proof),
+            take_epochs=lambda content: self._publisher.take_epochs(content),
+            keys_part=lambda endpoint_id: self._publisher.keys_part(endpoint_id),
+            now=now,
+            elapsed=elapsed,
+            random=secrets.token_bytes,
+        )
+
+    def _make_links(self, credentials: bytes) -> Links:
+        handlers: dict[StreamKind, StreamHandler] = {}
+        if self._host is not None:
+            host = self._host
+
+            async def sealed(link: Link, stream: Stream) -> None:
+                await host.service.serve(link.peer_id, stream)
+
+            async def challenge(link: Link, stream: Stream) -> None:
+                await host.prover.answer(link.peer_id, stream)
+
+            handlers = {StreamKind.SEALED: sealed, StreamKind.CHALLENGE: challenge}
+        return Links(
+            self._endpoint,
+            credentials=credentials,
+            admit=self._members.admit_untrusted,
+            handlers=handlers,
+            now=now,
+            on_link=self._on_link,
+            on_link_lost=self._on_link_lost,
+        )
+
+    async def _link_to(self, endpoint_id: bytes) -> Link:
+        """The link to a member, made where there is none.
+
+        Raises:
+            TransportError: It cannot be reached.
+        """
+        link = self._links.get(endpoint_id)
+        if link is not None:
+            return link
+        address = self._view.address_of(endpoint_id)
+        if address is None:
+            raise TransportError("nobody says where this member can be reached")
+        return await self._links.connect(address)
+
+    async def _open_sealed(self, endpoint_id: bytes) -> Stream:
+        link = await self._link_to(endpoint_id)
+        return await link.open_stream(StreamKind.SEALED)
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    def _on_link(self, link: Link) -> None:
+        self._view.record_changed(link.peer_id)
+        self._board.note_change()
+
+    def _on_link_lost(self, link: Link, reason: str) -> None:
+        _log.info("the link to %s is gone: %s", link.peer_id.hex()[:12], reason)
+        self._board.note_change()
+
+    def _record_changed(self, endpoint_id: bytes) -> None:
+        self._view.record_changed(endpoint_id)
+        self._board.note_change()
+
+    def _snapshot(self) -> NodeStatus:
+        return snapshot(
+            own_id=self._key.public,
+            mesh=MeshStatus(id=self._members.mesh_id.hex(), name=self._mesh.name),
+            roles=self._roles.names,
+            view=self._view,
+            asker=self._asker,
+            asked=self._counters,
+            served=self._host.counters if self._host else None,
+            policy_minimum=self._policy.minimum.label,
+            uptime_s=elapsed() - self._started_at,
+        )
+
+    # --- one run ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Be a node until cancelled or told to stop, then end properly.
+
+        Raises:
+            ConfigError: A port is taken, or the mesh refuses this node.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [
+                    group.create_task(self._links.run(), name="sealmesh-links"),
+                    group.create_task(self._gossip.run(), name="sealmesh-gossip"),
+                    group.create_task(self._verifier.run(), name="sealmesh-verdicts"),
+                ]
+                if self._host is not None:
+                    await self._host.begin()
+                    background.append(group.create_task(self._host.run(), name="sealmesh-host"))
+                self._publisher.renew_summary()
+                background.append(group.create_task(self._renew_records(), name="sealmesh-records"))
+                background.append(group.create_task(self._stay_joined(), name="sealmesh-join"))
+                try:
+                    await self._serve_apps()
+                finally:
+                    for task in background:
+                        task.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first_failure(failures) from None
+
+    async def _serve_apps(self) -> None:
+        settings = self._settings
+        api = ApiServer(
+            self._asker,
+            bind=settings.listen,
+            port=settings.port,
+            status=self._board,
+            api_keys=[key.reveal() for key in settings.api_keys],
+            tls=_tls(settings),
+            insecure_http=settings.insecure_http,
+        )
+        token = Secret(secrets.token_urlsafe(32))
+        console = None
+        if not settings.headless:
+            console = ConsoleServer(
+                self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set
+            )
+        try:
+            api_url = await api.start()
+            console_url = await console.start() if console is not None else None
+            await self._wait_until_usable()
+            self._say_ready(api_url, console_url, token)
+            await self._stop.wait()
+        finally:
+            # Also when a signal cancels this task: what runs is ended properly, within the grace.
+            self._home.remove_run()
+            await self._end(api, console)
+
+    async def _end(self, api: ApiServer, console: ConsoleServer | None) -> None:
+        self._emit({"event": "stopping", "message": "stopping: nothing new is taken, running answers are ended"})
+        with contextlib.suppress(SealmeshError):
+            # Peers learn at once that this node leaves, so that nobody sends it anything more.
+            self._publisher.renew_summary(leaving=True)
+        ends = [api.shutdown(SHUTDOWN_GRACE_S)]
+        if self._host is not None:
+            ends.append(self._host.service.drain(SHUTDOWN_GRACE_S))
+        await asyncio.gather(*ends)
+        if console is not None:
+            await console.shutdown(1.0)
+        await self._links.close()
+
+    def _say_ready(self, api_url: str, console_url: str | None, token: Secret) -> None:
+        address = self._endpoint.address()
+        self._home.write_run(
+            RunState(
+                pid=os.getpid(),
+                api_url=api_url,
+                console_url=console_url,
+                token=token,
+                endpoint_id=self._key.public,
+                addresses=address.addresses,
+                relay_url=address.relay_url,
+                started_at=now(),
+            )
+        )
+        event: dict[str, object] = {
+            "event": "ready",
+            "api_url": api_url,
+            "console_url": console_url,
+            "endpoint_id": self._key.public.hex(),
+        }
+        issuer = self._home.issuer_key()
+        if issuer is not None:
+            event["ticket"] = new_ticket(
+                issuer, address, mesh_name=self._mesh.name, now=now(), random=secrets.token_bytes
+            )
+        self._emit(event)
+
+    async def _wait_until_usable(self) -> None:
+        """Wait until the mesh was joined and the hosts in it were judged, but not for ever."""
+        if not self._mesh.bootstrap:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_JOIN_PATIENCE_S):
+                async with contextlib.aclosing(self._board.subscribe()) as changes:
+                    async for status in changes:
+                        judged = [peer for peer in status.peers if peer.models]
+                        if judged and all(peer.tier != "none" or peer.refused for peer in judged):
+                            return
+        self._emit(
+            {
+                "event": "waiting",
+                "level": "warning",
+                "message": "no host of the mesh has answered yet; this node goes on trying",
+            }
+        )
+
+    async def _renew_records(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._publisher.advance()
+
+    async def _stay_joined(self) -> None:
+        """Be connected to at least one member: the inviter first, then whoever is known."""
+        pause = _JOIN_PAUSE_S
+        while True:
+            if self._links.count:
+                pause = _JOIN_PAUSE_S
+            else:
+                for address in self._members_to_try():
+                    with contextlib.suppress(TransportError):
+                        await self._links.connect(address)
+                        break
+                else:
+                    pause = min(pause * 2, _JOIN_PAUSE_MAX_S)
+            await asyncio.sleep(pause)
+
+    def _members_to_try(self) -> list[EndpointAddress]:
+        known = [
+            EndpointAddress(
+                endpoint_id=entry.summary.endpoint_id,
+                addresses=entry.summary.addresses,
+                relay_url=entry.summary.relay_url or None,
+            )
+            for entry in self._core.table.entries()
+            if entry.summary.addresses
+        ]
+        tried = {address.endpoint_id: address for address in [*self._mesh.bootstrap, *known]}
+        tried.pop(self._key.public, None)
+        return list(tried.values())
+
+
+def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure that the command line can put into words; our own errors before anybody else's."""
+    flat: list[BaseException] = []
+
+    def gather(group: BaseExceptionGroup[BaseException]) -> None:
+        for error in group.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                gather(error)
+            else:
+                flat.append(error)
+
+    gather(failures)
+    return next((error for error in flat if isinstance(error, SealmeshError)), flat[0])
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """The API's TLS context.
+
+    Raises:
+        ConfigError: The files cannot be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the TLS files cannot be used: {settings.tls_cert}, {settings.tls_key}") from error
+    return context

@@ -1,0 +1,150 @@
+"""Real processes: a host and a client, started by their `ready` events, each test module with its own mesh."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sealmesh.cli.processes import NodeProcess
+
+
+@dataclass
+class Node:
+    """A running node and what its `ready` event said."""
+
+    process: NodeProcess
+    home: Path
+    api_url: str
+    console_url: str
+    endpoint_id: str
+    ticket: str
+
+    def status(self) -> dict:
+        """`/api/status` now."""
+        return httpx.get(f"{self.console_url}/api/status", timeout=10).raise_for_status().json()
+
+    def rss_peak_kib(self) -> int:
+        """The highest resident memory so far, in KiB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1])
+        raise AssertionError("no VmHWM")
+
+    def forget_peak(self) -> None:
+        """Start measuring the highest resident memory anew."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+
+class Mesh:
+    """Starts nodes of one mesh in one folder and ends them all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._stack = contextlib.ExitStack()
+        self._count = 0
+        self.recordings: dict[str, Path] = {}
+
+    def _start(self, command: str, arguments: list[str], environment: dict[str, str]) -> Node:
+        self._count += 1
+        home = self.root / f"{command}-{self._count}"
+        process = self._stack.enter_context(
+            NodeProcess(command, home=home, arguments=arguments, environment=environment)
+        )
+        ready = process.wait_for("ready")
+        return Node(
+            process=process,
+            home=home,
+            api_url=ready["api_url"],
+            console_url=ready["console_url"],
+            endpoint_id=ready["endpoint_id"],
+            ticket=ready.get("ticket", ""),
+        )
+
+    def ticket_file(self, ticket: str) -> Path:
+        """A file that holds a ticket."""
+        path = self.root / f"ticket-{self._count}"
+        path.touch(mode=0o600, exist_ok=True)
+        path.write_text(ticket)
+        return path
+
+    def host(self, *arguments: str, ticket: str = "") -> Node:
+        """Start a host; the first one makes the mesh."""
+        joining = ["--join-file", str(self.ticket_file(ticket))] if ticket else []
+        return self._start("serve", [*arguments, *joining], {})
+
+    def client(self, ticket: str, *arguments: str, record: bool = False) -> Node:
+        """Start a client of the mesh, recording its streams if asked."""
+        environment = {}
+        if record:
+            folder = self.root / f"recording-{self._count}"
+            environment["SEALMESH_RECORD_STREAMS"] = str(folder)
+        node = self._start("client", ["--join-file", str(self.ticket_file(ticket)), *arguments], environment)
+        if record:
+            self.recordings[node.endpoint_id] = folder
+        return node
+
+    def recorded(self, node: Node) -> bytes:
+        """Every byte of every stream of a recording client, as a relay would see it."""
+        return b"".join(path.read_bytes() for path in sorted(self.recordings[node.endpoint_id].iterdir()))
+
+    def sealed_streams(self, node: Node) -> int:
+        """How many sealed exchanges a recording client has opened."""
+        return sum(
+            path.read_bytes()[:1] == b"\xe1" for path in self.recordings[node.endpoint_id].glob("*-sent.bin")
+        )
+
+    def close(self) -> None:
+        """End every node."""
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def mesh_in_temporary_folder() -> Iterator[Mesh]:
+    """A mesh whose homes are removed afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="sealmesh-test-"))
+    mesh = Mesh(root)
+    try:
+        yield mesh
+    finally:
+        mesh.close()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    """An empty mesh for one test."""
+    with mesh_in_temporary_folder() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_mesh() -> Iterator[Mesh]:
+    """An empty mesh for the tests of one module."""
+    with mesh_in_temporary_folder() as made:
+        yield made
+
+
+def wait_until_usable(node: Node, model: str, *, timeout_s: float = 20.0) -> None:
+    """Follow the node's event stream until it lists `model` as usable."""
+    deadline = time.monotonic() + timeout_s
+    with httpx.stream("GET", f"{node.console_url}/api/events", timeout=timeout_s) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                models = json.loads(line[6:])["models"]
+                if any(entry["name"] == model and entry["usable"] for entry in models):
+                    return
+            assert time.monotonic() < deadline, f"{model} did not become usable within {timeout_s} s"
+    raise AssertionError("the event stream ended")
+
+
+assert os.name == "posix"
