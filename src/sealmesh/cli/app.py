@@ -21,6 +21,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass  # what is before the commands; its words are the app's own
+
+
 def _run_node(mode: Mode, flags: dict[str, object]) -> None:
     from sealmesh.cli.nodes import run_node
 
@@ -62,7 +77,10 @@ def serve(
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
 ) -> None:
-    """Serve a model to the mesh, with an API on this machine too; without a ticket, make a mesh."""
+    """Serve a model to a mesh; without a ticket, make one.
+
+    This machine gets the API and the console too.
+    """
     _run_node(Mode.SERVE, dict(locals()))
 
 
@@ -89,7 +107,10 @@ def client(
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
 ) -> None:
-    """Ask the mesh: an OpenAI-compatible API on this machine. Serves nothing."""
+    """Ask the mesh by an API on this machine; serve nothing.
+
+    The API is OpenAI-compatible: point any client at it.
+    """
     _run_node(Mode.CLIENT, dict(locals()))
 
 
@@ -104,7 +125,10 @@ def ticket(
     home: o.HomeFolder = None,
     json: o.Json = False,
 ) -> None:
-    """Print a new ticket to the mesh that the running node made. A ticket is a secret."""
+    """Print a new ticket to this node's mesh: a secret.
+
+    Whoever holds a ticket can join until it expires. Only the node that made the mesh makes them.
+    """
     from sealmesh.cli.invite import make_invitation
 
     raise typer.Exit(make_invitation(home, roles=role or (), expires=expires, as_json=json))
@@ -136,12 +160,13 @@ def models(home: o.HomeFolder = None, json: o.Json = False) -> None:
 
 @app.command()
 def chat(
-    model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="What to talk with.", show_default=False)
-    ] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="What to talk with.", show_default=False)] = None,
     home: o.HomeFolder = None,
 ) -> None:
-    """Talk with a model through the running node; a pipe on stdin is one prompt."""
+    """Talk with a model through the running node.
+
+    A pipe on stdin is one prompt, and only its answer is printed.
+    """
     from sealmesh.cli.chat import run_chat
 
     raise typer.Exit(run_chat(model, home))
@@ -151,7 +176,10 @@ def chat(
 def demo(
     model: Annotated[str, typer.Option("--model", metavar="REF", help="What the demo's host serves.")] = DEFAULT_MODEL,
 ) -> None:
-    """Run a sealed chat between two nodes on this machine, and show what was seen on the way."""
+    """Run a sealed chat between two nodes on this machine.
+
+    What would be seen on the way is recorded, searched and shown.
+    """
     from sealmesh.cli.demo import print_demo
 
     raise typer.Exit(print_demo(model))
