@@ -57,12 +57,12 @@ def test_every_setting_can_stand_in_the_environment_and_all_but_secrets_in_the_f
 
 def test_rivals_in_one_source_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--model and --backend exclude each other|--backend and --model exclude"):
-        load(home=tmp_path, model=["a"], backend="echo:")
+        load(home=tmp_path, model="a", backend="echo:")
 
 
 def test_a_rival_in_a_higher_source_wins(tmp_path: Path) -> None:
-    write(tmp_path / "config.toml", 'model = ["a", "b"]\n')
-    assert load(home=tmp_path).models == ("a", "b")
+    write(tmp_path / "config.toml", 'model = "a"\n')
+    assert load(home=tmp_path).models == ("a",)
     settings = load(home=tmp_path, environment={"SEALMESH_BACKEND": "http://127.0.0.1:8000/v1/"})
     assert settings.models == ()
     assert settings.backend == "http://127.0.0.1:8000/v1"
@@ -152,6 +152,8 @@ def test_a_tier_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"name": "a\x1b[31m"}, "--name: control characters"),
         ({"name": "x" * 129}, "--name: longer than 128 bytes"),
         ({"parallel": "0"}, "--parallel"),
+        ({"model": ["a", "b"]}, "one model"),
+        ({"backend": "echo:", "backend_model": [str(number) for number in range(17)]}, "more than 16 models"),
         ({"log_format": "yaml"}, "--log-format: expected one of pretty, json"),
         ({"relay_url": "https://relay.example", "public_relays": True}, "exclude each other"),
         ({"tls_cert": "cert.pem"}, "belong together"),

@@ -76,6 +76,7 @@ def serve(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
+    record_streams: o.RecordStreams = None,
 ) -> None:
     """Serve a model to a mesh; without a ticket, make one.
 
@@ -106,6 +107,7 @@ def client(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
+    record_streams: o.RecordStreams = None,
 ) -> None:
     """Ask the mesh by an API on this machine; serve nothing.
 

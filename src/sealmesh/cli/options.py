@@ -26,7 +26,7 @@ def _switch(name: str, help_text: str, panel: str) -> typer.models.OptionInfo:
 
 # Every value comes in as text: the configuration's own parsers read it, and say what is wrong the same way everywhere.
 Model = Annotated[
-    list[str] | None,
+    str | None,
     _option("--model", "REF", "A name, a .gguf file, or hf:OWNER/REPO/FILE; smollm2-135m by default.", _MODEL),
 ]
 Backend = Annotated[
@@ -80,9 +80,7 @@ ConsolePort = Annotated[
     str | None, _option("--console-port", "PORT", "The console; 3131 by default, 0 picks a free one.", _LOCAL)
 ]
 Headless = Annotated[bool, _switch("--headless", "No console.", _LOCAL)]
-Listen = Annotated[
-    str | None, _option("--listen", "ADDRESS", "Where API and console listen; 127.0.0.1 by default.", _LOCAL)
-]
+Listen = Annotated[str | None, _option("--listen", "ADDRESS", "Where the API listens; 127.0.0.1 by default.", _LOCAL)]
 ApiKeyFile = Annotated[
     str | None, _option("--api-key-file", "FILE", "Keys that apps must show, one a line (or SEALMESH_API_KEY).", _LOCAL)
 ]
@@ -103,4 +101,9 @@ ConfigFile = Annotated[
 LogFormatOption = Annotated[
     str | None, _option("--log-format", "pretty|json", "Lines for people on stderr, or JSON lines on stdout.", _GENERAL)
 ]
+RecordStreams = Annotated[
+    str | None,
+    typer.Option("--record-streams", hidden=True, help="Write every byte of the streams above QUIC into this folder."),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]

@@ -96,6 +96,7 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("tls_key", "tls_key", parse.as_path),
         _option("insecure_http", "insecure_http", parse.as_flag),
         _option("log_format", "log_format", parse.one_of(LogFormat)),
+        _option("record_streams", "record_streams", parse.as_path),
         _option("response_head_timeout_s", "response_head_timeout_s", parse.as_seconds),
         _option("response_body_timeout_s", "response_body_timeout_s", parse.as_seconds),
     )
@@ -277,6 +278,8 @@ def _read_secret(path: Path, title: str, warnings: list[str]) -> Secret:
 
 def _check_together(settings: Settings) -> None:
     """What only shows when the settings are seen together."""
+    if len(settings.models) > 1:
+        raise ConfigError("a node serves one model in its process; serve the others from nodes with homes of their own")
     if settings.ticket is not None and not settings.ticket.reveal().startswith(TICKET_PREFIX):
         raise ConfigError(f"what was given to join with is no ticket: one begins with {TICKET_PREFIX}")
     if settings.port and settings.port == settings.console_port and not settings.headless:

@@ -64,7 +64,7 @@ class Settings:
     Attributes:
         mode: Whether this node serves models or only asks.
         home: Where keys and state live.
-        models: Model references to serve in process; empty when `backend` is set or in client mode.
+        models: Model references to serve in process, today one; empty when `backend` is set or in client mode.
         backend: `http(s)://…` or `unix:…` of an OpenAI-compatible engine, or `echo:`; None for a model in process.
         backend_api: Whether that engine answers `/v1/responses` itself.
         backend_key: Bearer key for the engine, if it wants one.
@@ -81,7 +81,7 @@ class Settings:
         allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key.
         plain: Serve without an inference key (tests, migration).
         policy: The policy file, or None for the default policy.
-        listen: IP address of API and console.
+        listen: IP address of the API; the console is on loopback only.
         port: TCP port of the API; 0 picks a free one.
         console_port: TCP port of the console; 0 picks a free one.
         headless: No console.
@@ -94,6 +94,7 @@ class Settings:
         log_format: Pretty or JSON lines.
         response_head_timeout_s: A host that pings but sends no head for so long is given up. Seconds.
         response_body_timeout_s: The same for the next piece of body. Seconds.
+        record_streams: Write every byte of the streams above QUIC into this folder, as a relay would see it.
         warnings: What the operator should be told at start, in words.
     """
 
@@ -130,6 +131,7 @@ class Settings:
     log_format: LogFormat = LogFormat.PRETTY
     response_head_timeout_s: float = RESPONSE_HEAD_TIMEOUT_S
     response_body_timeout_s: float = RESPONSE_BODY_TIMEOUT_S
+    record_streams: Path | None = None
     warnings: tuple[str, ...] = ()
 
     @property
