@@ -81,7 +81,7 @@ def test_every_file_of_the_home_is_on_the_page(tmp_path: Path) -> None:
         home.save_revocations(b"x")
         home.save_successors((b"x",))
         home.sequences().next("summary", 1.0)
-        home.seen_suites().remember(key.public, 2)
+        home.seen_suites().note_suite(key.public, 2)
         home.pins().add(Pin(endpoint_id=key.public, fingerprint=bytes(32), by="hand", at=1.0))
         home.write_run(RunState(pid=1, api_url="http://x", console_url=None, token=Secret("t"), endpoint_id=key.public))
         written = {str(path.relative_to(home.path)) for path in home.path.rglob("*") if path.is_file()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from sealmesh.status import NodeStatus
@@ -14,5 +14,5 @@ class StatusSource(Protocol):
     def snapshot(self) -> NodeStatus:
         """Return the status now."""
 
-    def subscribe(self) -> AsyncIterator[NodeStatus]:
+    def subscribe(self) -> AsyncGenerator[NodeStatus, None]:
         """Yield the status whenever it changed. Closing the iterator ends the subscription."""

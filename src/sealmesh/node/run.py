@@ -14,6 +14,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from sealmesh.api.server import ApiServer
@@ -37,9 +38,9 @@ from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import enter_mesh, new_ticket
 from sealmesh.node.local import LocalAsker, NodeAsker
-from sealmesh.node.publish import Identity, Publisher
-from sealmesh.node.recording import recorder_to
 from sealmesh.node.progress import progress_to
+from sealmesh.node.publish import Identity, Publisher
+from sealmesh.node.recording import RECORD_VARIABLE, recorder_to
 from sealmesh.node.snapshot import StatusBoard
 from sealmesh.node.view import MeshView, snapshot
 from sealmesh.routing.directory import Directory
@@ -163,8 +164,8 @@ async def _bind(settings: Settings, key: EndpointKey, stack: contextlib.AsyncExi
         relay_url=settings.relay_url,
     )
     stack.push_async_callback(endpoint.close)
-    folder = settings.record_streams
-    return RecordingEndpoint(endpoint, recorder_to(folder)) if folder is not None else endpoint
+    folder = os.environ.get(RECORD_VARIABLE)
+    return RecordingEndpoint(endpoint, recorder_to(Path(folder))) if folder else endpoint
 
 
 class Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from sealmesh.status import NodeStatus
@@ -36,7 +36,7 @@ class StatusBoard:
         for waiting in self._waiting:
             waiting.set()
 
-    async def subscribe(self) -> AsyncIterator[NodeStatus]:
+    async def subscribe(self) -> AsyncGenerator[NodeStatus, None]:
         """Yield the status now, and then whenever it differs from what was yielded last."""
         waiting = asyncio.Event()
         self._waiting.add(waiting)

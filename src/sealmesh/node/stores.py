@@ -75,11 +75,11 @@ class SeenSuites:
                 raise damaged(path, self._LOSS)
             self._best[_endpoint_id(endpoint, path, self._LOSS)] = suite
 
-    def best(self, endpoint_id: bytes) -> int:
+    def best_suite(self, endpoint_id: bytes) -> int:
         """The number of the best suite seen; 0 if none was."""
         return self._best.get(endpoint_id, 0)
 
-    def remember(self, endpoint_id: bytes, suite: int) -> None:
+    def note_suite(self, endpoint_id: bytes, suite: int) -> None:
         """Note a suite that a verified statement of the endpoint names; on the disk when this returns.
 
         When `PEERS_MAX` endpoints are known, new ones are not added and none is dropped: forgetting an old one would
@@ -88,7 +88,7 @@ class SeenSuites:
         Raises:
             ConfigError: It could not be stored.
         """
-        if suite <= self.best(endpoint_id):
+        if suite <= self.best_suite(endpoint_id):
             return
         if len(self._best) >= PEERS_MAX and endpoint_id not in self._best:
             _log.warning("the list of seen suites is full (%d endpoints)", PEERS_MAX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from sealmesh import __version__
 from sealmesh.client.asker import Asker
@@ -32,11 +32,16 @@ def offer_of(summary: Summary) -> HostOffer | None:
     )
 
 
-class LinkView:
+class LinkView(Protocol):
     """What the view needs of a link: how a peer is reached."""
 
-    rtt_ms: float | None
-    path: PathKind
+    @property
+    def rtt_ms(self) -> float | None:
+        """Round-trip time in milliseconds, if measured."""
+
+    @property
+    def path(self) -> PathKind:
+        """How packets reach the member."""
 
 
 class MeshView:

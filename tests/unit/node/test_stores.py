@@ -55,23 +55,23 @@ def test_a_sequence_that_cannot_be_stored_is_not_given_out(tmp_path: Path) -> No
 
 def test_the_best_suite_is_remembered_over_restarts_and_never_sinks(path: Path) -> None:
     store = SeenSuites(path)
-    assert store.best(A) == 0
-    store.remember(A, 2)
-    store.remember(A, 1)
-    store.remember(B, 1)
+    assert store.best_suite(A) == 0
+    store.note_suite(A, 2)
+    store.note_suite(A, 1)
+    store.note_suite(B, 1)
     again = SeenSuites(path)
-    assert (again.best(A), again.best(B), len(again)) == (2, 1, 2)
+    assert (again.best_suite(A), again.best_suite(B), len(again)) == (2, 1, 2)
 
 
 def test_a_full_list_forgets_nobody(path: Path) -> None:
     write_json(path, {number.to_bytes(32, "big").hex(): 1 for number in range(PEERS_MAX)})
     store = SeenSuites(path)
-    store.remember(A, 2)
-    assert store.best(A) == 0
+    store.note_suite(A, 2)
+    assert store.best_suite(A) == 0
     assert len(store) == PEERS_MAX
     first = (0).to_bytes(32, "big")
-    store.remember(first, 2)
-    assert SeenSuites(path).best(first) == 2
+    store.note_suite(first, 2)
+    assert SeenSuites(path).best_suite(first) == 2
 
 
 # --- pins ----------------------------------------------------------------------------------------------------------
