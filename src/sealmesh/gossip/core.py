@@ -49,7 +49,8 @@ log = logging.getLogger("sealmesh.gossip")
 
 _T = TypeVar("_T")
 
-#: A member that passes such a record on may only know another time, another list or a newer issuer than this node.
+#: A member that passes such a record on may only know another time, another list or a newer issuer than this node
+#: [RE-28].
 _NOBODYS_FAULT: Final = frozenset(
     {
         Factor.WRONG_MESH,
@@ -151,7 +152,7 @@ class GossipCore:
     # --- what the driver calls --------------------------------------------------------------------------------------
 
     def connected(self, peer: bytes, now: float) -> list[Action]:
-        """A member is connected: tell it of this node and compare tables once.
+        """A member is connected: tell it of this node and compare tables once [RE-25].
 
         Args:
             peer: Its endpoint id, as the connection proved it and admission let it in.
@@ -175,7 +176,7 @@ class GossipCore:
         return actions
 
     def disconnected(self, peer: bytes) -> None:
-        """The peer is gone. Its record stays for as long as it counts: hearsay of a lost connection changes nothing."""
+        """The peer is gone. Its record stays for as long as it counts: losing a connection changes nothing [RE-23]."""
         self._peers.pop(peer, None)
 
     def receive_untrusted(self, peer: bytes, message: bytes, now: float) -> list[Action]:
@@ -189,6 +190,7 @@ class GossipCore:
         state = self._peers.get(peer)
         if state is None:
             return []
+        # Who sends more than it could have had from us under the same rule is no honest peer [RE-26].
         if not state.received.take(len(message), now):
             return [Misbehaved(peer=peer, reason="sends more than any honest peer")]
         try:
@@ -213,7 +215,10 @@ class GossipCore:
                 assert_never(parsed)
 
     def tick(self, now: float) -> list[Action]:
-        """Let time pass: drop what has ended and, when a round is due, compare with some peers. Call it each second."""
+        """Let time pass: drop what has ended and, when a round is due, compare with some peers [RE-24].
+
+        Call it each second.
+        """
         actions: list[Action] = [Changed(endpoint_id=endpoint_id) for endpoint_id in self.table.expire(now)]
         # A clock that was set back must not silence this node until it has caught up.
         if now < self._next_round <= now + GOSSIP_INTERVAL_S:
@@ -225,7 +230,7 @@ class GossipCore:
         return actions
 
     def publish(self, data: bytes, credentials: bytes, now: float) -> list[Action]:
-        """Put this node's own summary in force and tell every connected peer at once.
+        """Put this node's own summary in force and tell every connected peer at once [RE-21].
 
         Args:
             data: From `Summary.sign`, with a sequence above every earlier one.
@@ -391,7 +396,7 @@ class GossipCore:
         return self._send_notices(peer, now) if digest != self._notices_digest() else []
 
     def _send_notices(self, peer: bytes, now: float) -> list[Action]:
-        """Send what the issuer said, unless there is nothing or the peer had the same a moment ago."""
+        """Send what the issuer said, unless there is nothing or the peer had the same a moment ago [RE-24]."""
         if not self.policy.revocations_data and not self.policy.successors_data:
             return []
         state, digest = self._peers[peer], self._notices_digest()
@@ -409,7 +414,7 @@ class GossipCore:
         return actions
 
     def _send(self, peer: bytes, message: Message, now: float) -> list[Action]:
-        """Return the sending of one message, or nothing where the peer has had its share: a later round repeats it."""
+        """Return the sending of one message, or nothing where the peer has had its share [RE-26]."""
         data = encode(message)
         if not self._peers[peer].sent.take(len(data), now):
             return []

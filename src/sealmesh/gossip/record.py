@@ -284,7 +284,7 @@ def parse_summary_untrusted(data: bytes, now: float) -> Summary:
 
     Raises:
         VerificationError: It is not a summary of its owner that counts now; `factor` is `record_expired` or
-            `record_issued_ahead` where only clocks are to blame [RE-1] to [RE-9].
+            `record_issued_ahead` where only clocks are to blame [RE-1] [RE-2] [RE-3] [RE-4] [RE-5] [RE-7] [RE-8].
     """
     factor = SUMMARY_FACTOR
     signed = Signed.decode_untrusted(data, maximum=SUMMARY_MAX, factor=factor)
@@ -292,6 +292,7 @@ def parse_summary_untrusted(data: bytes, now: float) -> Summary:
     roles = parse_roles_untrusted(message.roles, factor=factor)
     lifetime = CLIENT_SUMMARY_LIFETIME_S if roles is Role.CLIENT else SUMMARY_LIFETIME_S
     _check_frame_untrusted(message, lifetime_s=lifetime, now=now, factor=factor)
+    # What it lists [RE-8].
     check_addresses_untrusted(message.addresses, factor=factor)
     check_relay_url_untrusted(message.relay_url, factor=factor)
     _check_text_untrusted(message.node_version, VERSION_TEXT_MAX, factor=factor, what="version")
@@ -306,6 +307,7 @@ def parse_summary_untrusted(data: bytes, now: float) -> Summary:
     _require(all(map(_CAPABILITY.fullmatch, message.capabilities)), factor, "not a capability")
     _require(message.keys_sequence <= TIME_MAX, factor, "a sequence that is none")
     require_length(message.credentials_digest, DIGEST_LENGTH, factor=factor, what="digest of the credentials")
+    # Its owner signed it [RE-9].
     verify_signed_untrusted(message.endpoint_id, Label.SUMMARY, signed)
     return Summary(
         endpoint_id=message.endpoint_id,
@@ -336,12 +338,13 @@ def parse_keys_untrusted(data: bytes, now: float) -> KeysPart:
 
     Raises:
         VerificationError: It is not a keys part of its owner that counts now; `factor` is `record_expired` or
-            `record_issued_ahead` where only clocks are to blame [RE-1] to [RE-10].
+            `record_issued_ahead` where only clocks are to blame [RE-1] [RE-2] [RE-3] [RE-4] [RE-5] [RE-7].
     """
     factor = KEYS_FACTOR
     signed = Signed.decode_untrusted(data, maximum=KEYS_PART_MAX, factor=factor)
     message = parse_message_untrusted(records_pb2.KeysPart, signed.part, factor=factor)
     _check_frame_untrusted(message, lifetime_s=KEYS_LIFETIME_S, now=now, factor=factor)
+    # What it carries, by size alone [RE-27].
     _require(len(message.inference_public_key) in (0, PUBLIC_LENGTH), factor, "inference key of the wrong length")
     _require(len(message.security_posture) <= POSTURE_ENTRIES_MAX, factor, "posture with too many entries")
     for control, state in message.security_posture.items():
@@ -352,6 +355,7 @@ def parse_keys_untrusted(data: bytes, now: float) -> KeysPart:
     for statement in message.epoch_statements:
         _require(len(statement) <= EPOCH_STATEMENT_MAX, factor, "epoch statement too long")
     _require(len(message.host_statement) <= HOST_STATEMENT_MAX, factor, "host statement too long")
+    # Its owner signed it [RE-9].
     verify_signed_untrusted(message.endpoint_id, Label.KEYS, signed)
     return KeysPart(
         endpoint_id=message.endpoint_id,

@@ -192,7 +192,7 @@ class RecordTable:
             raise VerificationError(SUMMARY_FACTOR, "the credentials beside it are of another endpoint")
         if owner is not None and outline.sequence < owner.summaries.sequence:
             return Outcome.OLDER
-        # 3. Form, times, signature [RE-1] to [RE-9].
+        # 3. Form, times, signature; what only a clock refuses is nobody's fault [RE-7] [RE-9].
         try:
             summary = parse_summary_untrusted(data, now)
         except VerificationError as error:
@@ -400,7 +400,7 @@ class RecordTable:
     def wants(self, endpoint_id: bytes, sequence: int, digest: bytes) -> bool:
         """Say whether a record that somebody claims to have could tell this table something.
 
-        A claim changes nothing here; it only makes this node ask for the record.
+        A claim changes nothing here; it only makes this node ask for the record [RE-20] [RE-23].
         """
         owner = self._owners.get(endpoint_id)
         if owner is None:

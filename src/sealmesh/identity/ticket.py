@@ -97,7 +97,7 @@ class Ticket:
         return make_membership(self.bearer, self.grant, endpoint_id=endpoint_id, roles=roles)
 
     def encode(self) -> str:
-        """Return the text form. It is a secret: never log it."""
+        """Return the text form. It is a secret: never log it [AD-24]."""
         payload = admission_pb2.Ticket(
             issuer_key=self.issuer_key,
             grant=admission_pb2.SignedPart(part=self.grant.part, signature=self.grant.signature),
@@ -116,7 +116,7 @@ class Ticket:
 
         Raises:
             VerificationError: Not a ticket (`ticket`), too long, mistyped (`ticket_mistyped`), or changed by somebody
-                (`grant_signature`, `ticket_bearer`, `wrong_mesh`, ...) [AD-8]. No message holds any of its text.
+                (`grant_signature`, `ticket_bearer`, `wrong_mesh`, ...) [AD-8]. No message holds any of its text [AD-24].
         """
         text = text.strip()
         if len(text) > TICKET_MAX:

@@ -218,6 +218,17 @@ def test_records_out_of_time_are_nobodys_fault(changes):
     assert len(core.table) == 1
 
 
+def test_credentials_that_were_judged_before_must_be_in_force_still():
+    core, _ = _core()
+    (peer,) = _peers(core, 1)
+    member = PEOPLE.member(ticket=PEOPLE.ticket(lifetime_s=100))
+    first = _tell(core, peer, Records(records=(_record(member),), push=False))
+    assert first == [Changed(endpoint_id=member.id)]
+    later = NOW + 100  # no round has passed since its grant ended
+    assert _tell(core, peer, Records(records=(_record(member, now=later),), push=False), later) == []
+    assert core.table.highest_sequence(member.id) < member.sequence
+
+
 def test_a_peer_gets_no_more_than_its_share():
     """To ask for everything again and again costs the asker, not us."""
     core, _ = _core()

@@ -287,6 +287,14 @@ def test_keys_parts_follow_the_same_rules():
     assert table.add_keys_untrusted(member.keys(NOW + 961), NOW + 900) is Outcome.IGNORED
 
 
+def test_a_keys_part_of_an_owner_whose_record_has_ended_is_ignored():
+    table, member = RecordTable(), PEOPLE.member()
+    _add(table, member, member.record(expires=int(NOW) + 60))
+    table.expire(NOW + 60)
+    assert table.add_keys_untrusted(member.keys(), NOW + 60) is Outcome.IGNORED
+    assert table.keys(member.id, NOW + 60) is None
+
+
 def test_the_summary_names_the_least_keys_part():
     table, member = RecordTable(), PEOPLE.member()
     kept, current = member.keys(), member.keys()
