@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from sealmesh.attestation.verifier import Pin
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import damaged, read_json, write_json
 
@@ -56,7 +58,7 @@ class SequenceStore:
 class SeenSuites:
     """The best suite seen from each endpoint: who once had a key is never plain again, nor weaker.
 
-    (PROTOCOL.md, Sealed exchange; DESIGN.md section 8.)
+    A `client.remembered.SuiteMemory` (PROTOCOL.md, Sealed exchange; DESIGN.md section 8).
 
     Args:
         path: The file; read at once.
@@ -102,7 +104,7 @@ class SeenSuites:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class PinEntry:
     """A hardware key that the operator trusts for one endpoint.
 
     Attributes:
@@ -119,10 +121,11 @@ class Pin:
 
 
 class PinStore:
-    """The pins of ATTESTATION.md, one an endpoint.
+    """The pins of ATTESTATION.md, one an endpoint; a `client.remembered.PinBook`.
 
     Args:
         path: The file; read at once.
+        now: Unix seconds, for when a pin was made.
 
     Raises:
         ConfigError: The file is damaged or others can read it.
@@ -130,14 +133,15 @@ class PinStore:
 
     _LOSS: Final = "then every pin must be made again"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         self._path = path
-        self._pins: dict[bytes, Pin] = {}
+        self._now = now
+        self._pins: dict[bytes, PinEntry] = {}
         for endpoint, entry in (read_json(path, loss=self._LOSS) or {}).items():
             pin = self._parse(endpoint, entry)
             self._pins[pin.endpoint_id] = pin
 
-    def _parse(self, endpoint: str, entry: object) -> Pin:
+    def _parse(self, endpoint: str, entry: object) -> PinEntry:
         match entry:
             case {"fingerprint": str(text), "by": ("hand" | "first-use") as by, "at": int() | float() as at}:
                 try:
@@ -146,14 +150,32 @@ class PinStore:
                     fingerprint = b""
                 if len(fingerprint) == FINGERPRINT_LENGTH:
                     endpoint_id = _endpoint_id(endpoint, self._path, self._LOSS)
-                    return Pin(endpoint_id=endpoint_id, fingerprint=fingerprint, by=by, at=float(at))
+                    return PinEntry(endpoint_id=endpoint_id, fingerprint=fingerprint, by=by, at=float(at))
         raise damaged(self._path, self._LOSS)
 
-    def get(self, endpoint_id: bytes) -> Pin | None:
+    def get(self, endpoint_id: bytes) -> PinEntry | None:
         """The pin of an endpoint, if there is one."""
         return self._pins.get(endpoint_id)
 
-    def add(self, pin: Pin) -> None:
+    def find_pin(self, endpoint_id: bytes) -> Pin | None:
+        """The pin of an endpoint as verification wants it, if there is one."""
+        entry = self.get(endpoint_id)
+        return None if entry is None else Pin(fingerprint=entry.fingerprint, by_hand=entry.by == "hand")
+
+    def pin_first_use(self, endpoint_id: bytes, fingerprint: bytes) -> None:
+        """Hold an endpoint to the key that it showed first; a pin that exists stays, and a full list takes none.
+
+        Raises:
+            ConfigError: It could not be stored.
+        """
+        if endpoint_id in self._pins:
+            return
+        if len(self._pins) >= PEERS_MAX:
+            _log.warning("the list of pins is full (%d endpoints)", PEERS_MAX)
+            return
+        self.add(PinEntry(endpoint_id=endpoint_id, fingerprint=fingerprint, by="first-use", at=self._now()))
+
+    def add(self, pin: PinEntry) -> None:
         """Make a pin, replacing the endpoint's earlier one; on the disk when this returns.
 
         Raises:
@@ -172,7 +194,7 @@ class PinStore:
         self._store({known: pin for known, pin in self._pins.items() if known != endpoint_id})
         return True
 
-    def _store(self, pins: dict[bytes, Pin]) -> None:
+    def _store(self, pins: dict[bytes, PinEntry]) -> None:
         document = {
             known.hex(): {"fingerprint": pin.fingerprint.hex(), "by": pin.by, "at": pin.at}
             for known, pin in pins.items()
@@ -180,7 +202,7 @@ class PinStore:
         write_json(self._path, document)
         self._pins = pins
 
-    def __iter__(self) -> Iterator[Pin]:
+    def __iter__(self) -> Iterator[PinEntry]:
         return iter(self._pins.values())
 
     def __len__(self) -> int:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sealmesh.attestation.verifier import Pin
+from sealmesh.client.remembered import PinBook, SuiteMemory
 from sealmesh.errors import ConfigError
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import write_json
-from sealmesh.node.stores import Pin, PinStore, SeenSuites, SequenceStore
+from sealmesh.node.stores import PinEntry, PinStore, SeenSuites, SequenceStore
 
 NOW = 1_764_000_000.0
 A, B = b"\x0a" * 32, b"\x0b" * 32
@@ -79,14 +81,31 @@ def test_a_full_list_forgets_nobody(path: Path) -> None:
 
 def test_pins_are_made_replaced_and_taken_away(path: Path) -> None:
     store = PinStore(path)
-    store.add(Pin(endpoint_id=A, fingerprint=b"\x01" * 32, by="first-use", at=NOW))
-    by_hand = Pin(endpoint_id=A, fingerprint=b"\x02" * 32, by="hand", at=NOW)
+    store.add(PinEntry(endpoint_id=A, fingerprint=b"\x01" * 32, by="first-use", at=NOW))
+    by_hand = PinEntry(endpoint_id=A, fingerprint=b"\x02" * 32, by="hand", at=NOW)
     store.add(by_hand)
     assert list(PinStore(path)) == [by_hand]
     assert PinStore(path).get(A) == by_hand
     assert store.remove(A)
     assert not store.remove(A)
     assert len(PinStore(path)) == 0
+
+
+def test_first_use_pins_once_and_never_over_a_hand(path: Path) -> None:
+    store = PinStore(path, now=lambda: NOW)
+    assert store.find_pin(A) is None
+    store.pin_first_use(A, b"\x01" * 32)
+    store.pin_first_use(A, b"\x02" * 32)
+    assert PinStore(path).find_pin(A) == Pin(fingerprint=b"\x01" * 32, by_hand=False)
+    store.add(PinEntry(endpoint_id=B, fingerprint=b"\x03" * 32, by="hand", at=NOW))
+    store.pin_first_use(B, b"\x04" * 32)
+    assert PinStore(path).find_pin(B) == Pin(fingerprint=b"\x03" * 32, by_hand=True)
+
+
+def test_the_stores_are_what_the_verifier_wants(path: Path) -> None:
+    suites: SuiteMemory = SeenSuites(path)
+    pins: PinBook = PinStore(path)
+    assert (suites.best_suite(A), pins.find_pin(A)) == (0, None)
 
 
 @pytest.mark.parametrize(
