@@ -97,6 +97,20 @@ class TransportTimeoutError(TransportError):
     """The peer did not answer in time, or no stream became free in time."""
 
 
+class NotAdmittedError(TransportError):
+    """Admission failed on a connection: one side does not take the other for a member.
+
+    Args:
+        factor: The stable name of what failed (`sealmesh.identity.admission.Factor`, or a name of the links' own).
+        by_peer: Whether it was the peer that refused this node.
+    """
+
+    def __init__(self, factor: str, *, by_peer: bool = True) -> None:
+        super().__init__(f"the other side does not admit this node: {factor}" if by_peer else f"not admitted: {factor}")
+        self.factor = factor
+        self.by_peer = by_peer
+
+
 class HostLostError(TransportError):
     """The host fell silent, or the exchange ended without its authenticated end."""
 

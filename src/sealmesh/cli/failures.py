@@ -68,6 +68,7 @@ TABLE: Final[Mapping[type[errors.SealmeshError], tuple[int, Words]]] = {
     errors.StreamResetError: (EXIT_FAILED, _after("the other side broke the stream off")),
     errors.ConnectionLostError: (EXIT_FAILED, _after("the connection was lost")),
     errors.TransportTimeoutError: (EXIT_FAILED, _after("the other side did not answer in time")),
+    errors.NotAdmittedError: (EXIT_FAILED, _after("no way into the mesh")),
     errors.HostLostError: (EXIT_FAILED, _after("the host was lost before its answer ended")),
     errors.HostTooSlowError: (EXIT_FAILED, _after("the host is alive but too slow")),
     errors.BackendError: (EXIT_FAILED, _after("the engine behind the host failed")),
