@@ -23,30 +23,43 @@ from sealmesh.sealed.suites import HostKey, Suite, make_context, make_prefix
 suites = pytest.mark.parametrize("suite", list(Suite), ids=lambda suite: suite.label)
 MASK = 0xA5
 
-# What the seized process runs: a host that opens a request, then rotates. It tells its key only masked, one number at a
-# time, so that telling leaves no copy.
+# What the seized process runs. It tells its key only masked, one number at a time, so that telling leaves no copy; it
+# stops wherever its memory is to be read: when the key was made, when it was used, and when it was rotated out.
 HOST = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from kit.sealed import NOT_AFTER, NOW, Pair
-from sealmesh.limits import EPOCH_GRACE_S
-from sealmesh.sealed.keyring import EpochKeys
-from sealmesh.sealed.suites import HostKey, Suite
-pair = Pair()
-(key,) = pair.epoch.keys
+from kit.sealed import ENDPOINT_ID, EPOCH_DIGEST, NOT_AFTER, NOT_BEFORE, NOW, Randomness, make_host
+from sealmesh.sealed.exchange import ClientExchange, HostExchange, RequestHead, ResponseHead, Trailer
+from sealmesh.sealed.keyring import EpochKeys, KeyRing
+from sealmesh.sealed.suites import HostKey, Suite, make_context, make_prefix, seal_secret
+from sealmesh.wire.operations import Operation
+
+def stop(word):
+    print(word, flush=True)
+    sys.stdin.readline()
+
+key = HostKey.generate(Suite.X25519)
 pointer = key._box.pointer()
 print(*(pointer[i] ^ {mask} for i in range(32)), flush=True)
 del pointer
-pair.host.receive_untrusted(b"".join(pair.request()), NOW)
-pair.response()
-sys.stdin.readline()
-following = EpochKeys(
-    keys=(HostKey.generate(Suite.X25519),), epoch_digest=bytes(32), not_before=NOT_AFTER, not_after=NOT_AFTER + 300
-)
-pair.ring.add(following)
-pair.ring.expire(NOT_AFTER + {grace})
-print("rotated", flush=True)
-sys.stdin.readline()
+stop("made")
+context = make_context(make_prefix(key.suite, key.public), ENDPOINT_ID, EPOCH_DIGEST)
+_, encapsulation = seal_secret(key.suite, key.public, context, Randomness())
+key.open_untrusted(encapsulation, context)
+stop("used")
+epoch = EpochKeys(keys=(key,), epoch_digest=EPOCH_DIGEST, not_before=NOT_BEFORE, not_after=NOT_AFTER)
+ring = KeyRing()
+ring.add(epoch)
+client = ClientExchange(make_host(epoch), suite=key.suite, now=NOW, random=Randomness())
+host = HostExchange(ring, endpoint_id=ENDPOINT_ID, random=Randomness())
+request = client.send_head(RequestHead(operation=Operation.COMPLETIONS)) + client.send_body(b"x") + client.finish()
+host.receive_untrusted(request, NOW)
+host.send_head(ResponseHead(status=200)) + host.finish(Trailer())
+stop("answered")
+following = HostKey.generate(Suite.X25519)
+ring.add(EpochKeys(keys=(following,), epoch_digest=bytes(32), not_before=NOT_AFTER, not_after=NOT_AFTER + 300))
+ring.expire(NOT_AFTER + {grace})
+stop("rotated")
 """
 
 
@@ -80,18 +93,18 @@ def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
         assert child.stdout is not None
         key = bytes(int(number) ^ MASK for number in child.stdout.readline().split())
         assert len(key) == 32
-        try:
-            held = _occurrences(child.pid, key)
-        except PermissionError:
-            child.stdin.write("\n\n")
-            pytest.skip("this system does not let a parent read its child's memory")
-        # The control: while the key is held it is found, once, in its locked page and in no copy.
-        assert held == 1
-        child.stdin.write("\n")
-        child.stdin.flush()
-        assert child.stdout.readline() == "rotated\n"
-        assert _occurrences(child.pid, key) == 0
-        child.stdin.write("\n")
+        found = {}
+        for word in ("made", "used", "answered", "rotated"):
+            assert child.stdout.readline() == word + "\n"
+            try:
+                found[word] = _occurrences(child.pid, key)
+            except PermissionError:
+                child.kill()
+                pytest.skip("this system does not let a parent read its child's memory")
+            child.stdin.write("\n")
+            child.stdin.flush()
+    # While the key is held it is found, which is the control: once, in its locked page, and in no copy anywhere.
+    assert found == {"made": 1, "used": 1, "answered": 1, "rotated": 0}
 
 
 @suites
