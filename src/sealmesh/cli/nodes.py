@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from sealmesh.cli.events import Emit, make_emit, start_logging
 from sealmesh.cli.failures import EXIT_RIGHT
 from sealmesh.cli.handover import receive_ticket
 from sealmesh.config.load import load_settings
 from sealmesh.config.settings import Mode, Settings
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
@@ -32,8 +34,10 @@ def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
     start_logging(settings.log_format, emit)
     for warning in settings.warnings:
         emit({"event": "warning", "level": "warning", "message": warning})
+    from sealmesh.node.run import run  # the whole house: only when a node is wanted, and its settings are right
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_until_stopped(settings, emit))
+        return runner.run(until_stopped(run(settings, emit), emit))
 
 
 def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:
@@ -54,10 +58,12 @@ def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:
     return load_settings(mode, flags=given, environment=environment)
 
 
-async def _until_stopped(settings: Settings, emit: Emit) -> int:
-    """Run the node; SIGTERM and SIGINT end it properly."""
-    from sealmesh.node.run import run  # the whole house: only when a node is wanted
+async def until_stopped(node: Coroutine[Any, Any, int], emit: Emit) -> int:
+    """Run a node; SIGTERM and SIGINT end it properly, by one cancellation.
 
+    Returns:
+        The node's exit code; 0 if it was stopped.
+    """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in a task
     loop = asyncio.get_running_loop()
@@ -69,16 +75,18 @@ async def _until_stopped(settings: Settings, emit: Emit) -> int:
             stopped = True
             task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
-        code: int = await run(settings, emit)
-        return code
+        return await node
     except asyncio.CancelledError:
         if not stopped:
             raise
         emit({"event": "shutdown", "message": "stopped"})
         return EXIT_RIGHT
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 def _loop_factory() -> Callable[[], Any] | None:
