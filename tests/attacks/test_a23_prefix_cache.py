@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
 
 VICTIM, ATTACKER = b"v" * 32, b"a" * 32
 SLOTS = 2
+TEMPLATE_TOKENS = 27  # what every prompt of these tests begins with, up to the subject
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -100,6 +101,17 @@ async def test_an_asker_cannot_choose_the_slot_or_the_cache(backend: LlamaBacken
     await asyncio.gather(*(ask(backend, VICTIM + bytes([number]), messages) for number in range(SLOTS)))
     assert await cached(backend, ATTACKER, messages, **extra) == 0
     assert await cached(backend, b"", messages, **extra) == 0
+
+
+async def test_state_that_has_left_its_slot_does_not_come_back_for_another(backend: LlamaBackend) -> None:
+    """A prompt cache in RAM would keep the victim's state, and load it for whoever may use the cache at all."""
+    messages = prompt("inheritance")
+    await cached(backend, VICTIM, messages)
+    others = [ATTACKER + bytes([number]) for number in range(SLOTS)]
+    own = [await cached(backend, other, prompt("Z")) for other in others]
+    assert own == [0] * SLOTS
+    for other in others:  # each in its own slot, where it may use what it left there itself
+        assert await cached(backend, other, messages) <= TEMPLATE_TOKENS
 
 
 async def test_state_is_not_copied_into_the_slot_of_another(backend: LlamaBackend) -> None:

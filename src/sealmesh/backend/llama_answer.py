@@ -76,8 +76,6 @@ class LlamaAnswer(BackendAnswer):
             return True
 
     def _take_event(self, event: bytes) -> bool:
-        if self.bridge.stopped:
-            return True
         if event.startswith(_ERROR):
             self._take_error(event)
             return True

@@ -121,15 +121,32 @@ async def test_it_says_the_same_again_at_temperature_zero(backend: LlamaBackend)
     assert without_ids((await say(backend, body))[1]) == without_ids((await say(backend, body))[1])
 
 
-async def test_the_context_that_is_named_is_what_one_request_gets(backend: LlamaBackend) -> None:
-    (model,) = backend.models()
-    assert (model.name, model.context_length, len(model.digest)) == ("smollm2-135m", CONTEXT, 32)
-    fits = {"prompt": [5] * (CONTEXT - 8), "max_tokens": 2, "temperature": 0}
-    status, _, usage = await say(backend, fits, operation=Operation.COMPLETIONS)
-    assert (status, usage and usage.prompt_tokens) == (200, CONTEXT - 8)
-    for stream in (True, False):
-        status, data, _ = await say(backend, {"prompt": [5] * CONTEXT}, operation=Operation.COMPLETIONS, stream=stream)
-        assert (status, json.loads(data)["error"]["code"]) == (400, "context_length_exceeded")
+async def test_the_context_that_is_named_is_what_one_request_gets(model_file: ModelFile) -> None:
+    """The library divides what it is given by the number of slots."""
+    context = 512
+    other = LlamaBackend(lambda: model_file, LlamaOptions(context=context, parallel=2))
+    await other.start()
+    try:
+        (model,) = other.models()
+        assert (model.name, model.context_length, len(model.digest)) == ("smollm2-135m", context, 32)
+        fits = {"prompt": [5] * (context - 8), "max_tokens": 2, "temperature": 0}
+        status, _, usage = await say(other, fits, operation=Operation.COMPLETIONS)
+        assert (status, usage and usage.prompt_tokens) == (200, context - 8)
+        for stream in (True, False):
+            status, data, _ = await say(
+                other, {"prompt": [5] * context}, operation=Operation.COMPLETIONS, stream=stream
+            )
+            assert (status, json.loads(data)["error"]["code"]) == (400, "context_length_exceeded")
+    finally:
+        await other.close()
+
+
+async def test_the_context_that_is_named_is_no_more_than_the_model_can(model_file: ModelFile) -> None:
+    """SmolLM2 was trained with 8,192 tokens: the engine caps what is set."""
+    other = LlamaBackend(lambda: model_file, LlamaOptions(context=10_000, parallel=1))
+    await other.start()
+    await other.close()
+    assert other.models()[0].context_length == 8192
 
 
 @pytest.mark.parametrize(
@@ -193,30 +210,41 @@ async def test_nothing_can_connect_to_the_model(model_file: ModelFile) -> None:
         await other.close()
 
 
+async def slots_free(backend: LlamaBackend) -> None:
+    """Wait until the engine has left every slot."""
+    leases = [await backend._slots.acquire(b"") for _ in range(backend.parallel)]
+    for lease in leases:
+        backend._slots.release(lease.index)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("tokens", [8, CONTEXT - 64])
-async def test_leaving_early_stops_the_model_within_a_second(backend: LlamaBackend, stream: bool, tokens: int) -> None:
-    """In generation and in prefill, with events and without: the slot is free long before the answer would be whole."""
+async def test_leaving_early_stops_the_model_soon(backend: LlamaBackend, stream: bool, tokens: int) -> None:
+    """In generation and in prefill, with events and without.
+
+    Measured in this process's CPU time, which other load on the machine does not change much: one batch takes 1 s of it
+    (half a second by the clock on two slow cores), the whole prefill or answer 6 s and more.
+    """
     body = {"prompt": [9] * tokens, "max_tokens": CONTEXT - tokens - 8, "temperature": 0, "ignore_eos": True}
-    began = time.monotonic()
+    began = time.process_time()
     async with await backend.ask(request_for(body, stream=stream, operation=Operation.COMPLETIONS)):
-        left = time.monotonic()
-    while not backend._slots.idle:
-        await asyncio.sleep(0)
-        assert time.monotonic() - left < 1.5  # one batch of 128 tokens takes half a second on two slow cores
-    assert left - began < 1.5
+        pass
+    await slots_free(backend)
+    assert time.process_time() - began < 3.5
 
 
 async def test_as_many_answers_at_once_as_promised(backend: LlamaBackend) -> None:
-    body = {"messages": HELLO, "max_tokens": 30, "temperature": 0, "ignore_eos": True}
-    first = await backend.ask(request_for(body, stream=True))
-    second = await backend.ask(request_for(body, stream=True))
-    third = asyncio.create_task(backend.ask(request_for(body, stream=True)))
-    await asyncio.gather(first.read(), second.read())
+    long = {"messages": HELLO, "max_tokens": 900, "temperature": 0, "ignore_eos": True}
+    first = await backend.ask(request_for(long, stream=True))
+    second = await asyncio.wait_for(backend.ask(request_for(long, stream=True)), 5)
+    third = asyncio.create_task(backend.ask(request_for({"messages": HELLO, "max_tokens": 2}, stream=True)))
+    for answer in (first, second, first, second):
+        assert b"content" in await answer.read()
     assert not third.done()
     await first.close()
-    await read_all(await third)
-    await read_all(second)
+    assert (await read_all(await asyncio.wait_for(third, 5))).endswith(b"data: [DONE]\n\n")
+    assert b"content" in await second.read()
+    await second.close()
 
 
 async def test_a_reader_who_goes_while_waiting_leaves_the_slot_free(backend: LlamaBackend) -> None:

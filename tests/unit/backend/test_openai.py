@@ -277,6 +277,17 @@ async def test_http_that_breaks_the_rules_is_an_error(engine: FakeEngine, script
     assert failed.value.status == 502
 
 
+async def test_a_head_without_end_is_cut_off(engine: FakeEngine) -> None:
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            writer.write(b"y" * 65536)
+            await writer.drain()
+
+    with pytest.raises(BackendError, match="too large"):
+        await asyncio.wait_for(ask(engine, script, request_for()), 5)
+
+
 async def test_interim_answers_are_passed_over(engine: FakeEngine) -> None:
     script = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + whole(b'{"a":1}')
     answer, data = await ask(engine, script, request_for())

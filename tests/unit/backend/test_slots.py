@@ -52,7 +52,7 @@ async def test_more_than_may_wait_are_refused_as_busy() -> None:
     waiting = asyncio.create_task(pool.acquire(B))
     await asyncio.sleep(0)
     with pytest.raises(BackendError) as refused:
-        await pool.acquire(B)
+        await asyncio.wait_for(pool.acquire(B), 1)
     assert (refused.value.code, refused.value.retry_after_s) == ("backend_busy", 1)
     pool.release(lease.index)
     assert (await waiting).index == lease.index
