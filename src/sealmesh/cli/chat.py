@@ -87,13 +87,14 @@ def answer_once(api: NodeApi, model: str, prompt: str, out: IO[str]) -> int:
     if not prompt.strip() or len(prompt) > PROMPT_MAX:
         raise ConfigError(f"the prompt on stdin is empty, or longer than {PROMPT_MAX} characters")
     escaper = AnswerEscaper()
-    clean = out.isatty()
+    clean, last = out.isatty(), ""
     with api.chat({"model": model, "messages": [{"role": "user", "content": prompt}]}) as answer:
         for piece in answer.pieces():
             # A pipe gets the bytes that the model wrote; only a terminal is protected from them.
             out.write(escaper.escape(piece) if clean else piece)
             out.flush()
-    out.write("\n")
+            last = piece
+    out.write("" if last.endswith("\n") else "\n")
     return 0
 
 
@@ -193,7 +194,7 @@ class Chat:
                     said.append(piece)
                     self._out.write(escaper.escape(piece))
                     self._out.flush()
-            self._out.write("\n")
+            self._out.write("" if said and said[-1].endswith("\n") else "\n")
         except KeyboardInterrupt:
             self._note("\n(stopped)")
         except SealmeshError as error:

@@ -115,7 +115,7 @@ def model_lines(models: list[dict[str, Any]], tone: Tone) -> list[str]:
 def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
     """A table of hosts, why some are not used, and what their tiers are worth."""
     if not peers:
-        return ["No host is known now. A host joins with: sealmesh serve --join-file FILE"]
+        return ["No other host is known now. One joins with: sealmesh serve --join-file FILE"]
     rows = []
     notes = []
     for peer in peers:

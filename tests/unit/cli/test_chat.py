@@ -149,10 +149,11 @@ def test_lock_line(sealed: str, words: str) -> None:
 
 
 def test_a_pipe_gets_the_answer_and_nothing_else(node: FakeNode) -> None:
-    node.answers.append(Reply(events("a\x1b", "b"), headers=PROOF))
-    out = io.StringIO()
-    assert answer_once(NodeApi(node.state), "smollm2-135m", "hi\n", out) == 0
-    assert out.getvalue() == "a\x1bb\n"
+    for last in ("b", "b\n"):  # exactly one line's end, whether the model wrote one or not
+        node.answers.append(Reply(events("a\x1b", last), headers=PROOF))
+        out = io.StringIO()
+        assert answer_once(NodeApi(node.state), "smollm2-135m", "hi\n", out) == 0
+        assert out.getvalue() == "a\x1bb\n"
     assert turns(node) == [("user", "hi\n")]
 
 
