@@ -15,8 +15,8 @@ from tests.unit.api.world import (
     serving,
 )
 
-from sealmesh.api.connection import HttpLimits
-from sealmesh.limits import HTTP_BODY_MAX, HTTP_HEAD_MAX, HTTP_HEADERS_MAX
+from sealmesh.api.connection import HttpConnection, HttpLimits
+from sealmesh.limits import HTTP_AHEAD_MAX, HTTP_BODY_MAX, HTTP_HEAD_MAX, HTTP_HEADERS_MAX
 
 PATH = "POST /v1/chat/completions"
 QUICK = HttpLimits(head_timeout_s=0.05, body_idle_s=0.05, keepalive_s=0.05, linger_s=0.05, write_stall_s=0.05)
@@ -152,8 +152,7 @@ async def test_deep_nesting() -> None:
 async def test_more_connections_than_there_is_room_for() -> None:
     async with serving(bounds=HttpLimits(connections_max=2)) as world, contextlib.AsyncExitStack() as stack:
         for _ in range(2):
-            _, writer = await stack.enter_async_context(world.connect())
-            reader = _
+            reader, writer = await stack.enter_async_context(world.connect())
             writer.write(world.head("GET /v1/models"))
             assert (await read_response(reader)).status == 200
         async with world.connect() as (reader, _):
@@ -163,26 +162,66 @@ async def test_more_connections_than_there_is_room_for() -> None:
 
 async def test_a_flood_of_pipelined_requests_waits_in_the_socket() -> None:
     go_on = asyncio.Event()
-    async with serving(lambda _: ScriptedAnswer([go_on, b"{}"])) as world, world.connect() as (reader, writer):
+    async with serving(lambda _: ScriptedAnswer([go_on, b"{}"])) as world:
+        transport = StubTransport(port=int(world.netloc.rsplit(":", 1)[1]))
+        connection = HttpConnection(world.server._server)
+        connection.connection_made(transport)
         request = world.post(chat())
-        writer.write(request)
+        connection.data_received(request)
         await world.asker.asking.wait()
-        connection = next(iter(world.server._server.connections))
-        count = 20_000
-        sending = asyncio.create_task(_send(writer, request * count))
-        async with asyncio.timeout(10):
-            while not connection._reading_paused:
-                await asyncio.sleep(0)
-        assert len(connection._buffer) < 1 << 20
+        flood = request * (2 * HTTP_AHEAD_MAX // len(request))
+        for at in range(0, len(flood), 4096):
+            if transport.is_reading():
+                connection.data_received(flood[at : at + 4096])
+        assert len(connection._buffer) <= HTTP_AHEAD_MAX + 4096
+        assert not transport.is_reading()
         go_on.set()
-        for _ in range(100):
-            assert (await read_response(reader)).status == 200
-        sending.cancel()
+        async with asyncio.timeout(10):
+            while not transport.is_reading():
+                await asyncio.sleep(0)
+        connection.connection_lost(None)
 
 
-async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await writer.drain()
+class StubTransport(asyncio.Transport):
+    """Takes what is written and can be paused."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__({"sockname": ("127.0.0.1", port)})
+        self._reading = True
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def write(self, data: object) -> None:
+        return
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return
+
+
+async def test_an_app_that_leaves_without_reading_frees_its_host_at_once() -> None:
+    steps = [b"data: " + b"x" * 60_000 + b"\n\n"] * 1000
+    answer = ScriptedAnswer(steps, headers=SSE_HEADERS)
+    async with asyncio.timeout(10), serving(lambda _: answer) as world, world.connect() as (reader, writer):
+        reader._transport.pause_reading()
+        writer.write(world.post(chat(stream=True)))
+        connection = next(iter(world.server._server.connections), None)
+        while connection is None or not connection.paused:
+            await asyncio.sleep(0)
+            connection = next(iter(world.server._server.connections), None)
+        writer.write_eof()
+        await answer.closed.wait()
+    assert not answer.ended
+    assert world.server.results == {"app_left": 1}
 
 
 async def test_an_app_that_reads_nothing_is_cut_and_its_host_freed() -> None:

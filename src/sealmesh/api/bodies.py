@@ -162,7 +162,5 @@ class ChunkedBody:
 
 def _hold(holder: Holder, data: memoryview) -> None:
     with data:
-        if holder.size + len(data) > holder.limit:
-            raise refusal("request_too_large")
         if not holder.add(data):
             raise BusyError("no room for another body")

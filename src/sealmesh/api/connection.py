@@ -294,8 +294,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._server.tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # none is expected; taking it keeps a traceback, which may hold content, from the log
+        if not task.cancelled() and (error := task.exception()) is not None:  # taken: asyncio would log its words
+            _LOG.error("a request's task failed: %s", where_from(error))
         reply, self._reply, self._task = self._reply, None, None
         if self.gone:
             return

@@ -18,7 +18,7 @@ from typing import Final
 from sealmesh.api.bodies import Budget
 from sealmesh.api.connection import Handler, HttpConnection, HttpLimits
 from sealmesh.api.doors import Doorkeeper
-from sealmesh.api.errors import CODES
+from sealmesh.api.errors import CODES, where_from
 from sealmesh.errors import ConfigError
 
 _LOG: Final = logging.getLogger("sealmesh.api")
@@ -130,4 +130,7 @@ class HttpServer:
         """Count a result."""
         self.results[code] += 1
         if self._on_result is not None:
-            self._on_result(code)
+            try:
+                self._on_result(code)
+            except Exception as error:  # who listens cannot break an answer
+                _LOG.error("on_result failed: %s", where_from(error))

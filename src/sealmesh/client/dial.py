@@ -317,7 +317,8 @@ class _SealedAnswer(Answer):
     async def wait_for_head(self) -> None:
         """Read until the response's HEAD has authenticated."""
         while not self.status:
-            if await self._step():
+            await self._step()
+            if self._complete and not self.status:
                 raise RemoteProtocolError("the answer ended without a head")
         self._watch.head_came()
 
@@ -337,8 +338,8 @@ class _SealedAnswer(Answer):
                 self._fail(error)
                 raise
 
-    async def _step(self) -> bool:
-        """Read once from the stream and take in what came; True once the authenticated end has come."""
+    async def _step(self) -> None:
+        """Read once from the stream and take in what came: a whole short answer may come at once."""
         data = await self._guarded(self._stream.read(READ_CHUNK))
         if not data:
             self._exchange.receive_eof_untrusted()
@@ -362,7 +363,6 @@ class _SealedAnswer(Answer):
                 case PingEvent():
                     pass
         self._watch.heard()
-        return self._complete
 
     async def _guarded(self, awaitable: Awaitable[_T]) -> _T:
         """Await with the silence clock running; what the clock cut becomes the reason that it cut for."""

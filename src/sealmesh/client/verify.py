@@ -20,6 +20,7 @@ from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.statement import statement_digest
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.attestation.verifier import HostVerdict, Verifier
+from sealmesh.client.ahead import fetch_due, host_of_now, renewal_due, retry_pause
 from sealmesh.client.challenge import HostLink, ask_host
 from sealmesh.client.remembered import ForgetfulSuites, NoPins, PinBook, SuiteMemory
 from sealmesh.errors import BusyError, RemoteProtocolError, TransportError, VerificationError
@@ -27,36 +28,16 @@ from sealmesh.gossip.record import KEYS_FACTOR, parse_keys_untrusted
 from sealmesh.identity.signed import Signed
 from sealmesh.limits import (
     CHALLENGE_TRIES,
-    CLOCK_SKEW_S,
-    EPOCH_ANNOUNCE_S,
-    EPOCH_S,
     EPOCH_STATEMENT_MAX,
     PEERS_MAX,
     REFRESH_INTERVAL_S,
-    VERDICT_LIFETIME_S,
 )
 from sealmesh.sealed.suites import Suite, best_suite
 
 _log = logging.getLogger("sealmesh.client")
 
-#: A verdict is renewed when this part of its life has passed: the rest is for three tries and a busy host.
-RENEW_AFTER: Final = 0.7
-#: The next epoch is announced when this part of the current one has passed; asked for a little later, so that the
-#: owner has signed it.
-FETCH_AFTER: Final = 1 - EPOCH_ANNOUNCE_S / EPOCH_S + 0.02
-#: No host is asked for keys again before this part of an epoch has passed.
-FETCH_INTERVAL: Final = 0.04
-#: Pause after a first try that failed, in seconds; doubles with each.
-RETRY_S: Final = 1.0
-#: The same while a verdict still holds: a short outage should not cost it.
-RENEWAL_RETRY_S: Final = 15.0
-#: No pause between tries is longer, in seconds.
-RETRY_MAX_S: Final = 30.0
 #: Busy answers beyond so many are not counted; the pause has reached its most by then.
 BUSY_COUNTED: Final = 8
-#: Pause after a host was dropped, in seconds; doubles with each time, up to the second.
-DROPPED_S: Final = 10.0
-DROPPED_MAX_S: Final = 300.0
 #: Hosts asked at once: a mesh of silent hosts holds no more tasks than this in a stream.
 ASKED_AT_ONCE: Final = 64
 #: The clocks are compared this often, in seconds.
@@ -156,7 +137,7 @@ class HostVerifier:
         host = self._hosts.get(endpoint_id)
         if host is None or host.verdict is None or self._policy.refusals(host.verdict, now):
             return None
-        found = _host_of_now(host.hosts, now)
+        found = host_of_now(host.hosts, now)
         if found is None:
             return None
         try:
@@ -175,7 +156,7 @@ class HostVerifier:
             return (host.refusal,) if host.refusal else ()
         now = self._now()
         reasons = list(self._policy.refusals(host.verdict, now))
-        found = _host_of_now(host.hosts, now)
+        found = host_of_now(host.hosts, now)
         if found is None:
             reasons.append("it has announced no keys for this time")
         else:
@@ -216,7 +197,7 @@ class HostVerifier:
         if host is None or host.verdict is None or host.proof is None or host.keys is None:
             return None
         answer, nonce = host.proof
-        current = _host_of_now(host.hosts, self._now())
+        current = host_of_now(host.hosts, self._now())
         epochs = [one for one in host.keys.epochs if current and statement_digest(one.part) == current.epoch_digest]
         return SavedProof(
             endpoint_id=endpoint_id,
@@ -305,20 +286,18 @@ class HostVerifier:
     async def _step(self, endpoint_id: bytes, host: _Watched) -> float:
         """Ask the host for what is due; return how long to wait, in seconds."""
         now = self._now()
-        if host.verdict is None or now >= _renewal_due(host.verdict):
+        if host.verdict is None or now >= self._renewal_due(host.verdict):
             done = await self._guarded(endpoint_id, host, self._challenge)
-        elif now >= self._fetch_due(host):
+        elif now >= self._fetch_due(host, now):
             done = await self._guarded(endpoint_id, host, self._fetch_keys)
         else:
             done = True
         if not done:
-            if host.verdict is not None or host.dropped == 0:
-                first = RETRY_S if host.verdict is None else RENEWAL_RETRY_S
-                return min(first * 2.0 ** (host.silent + host.busy - 1), RETRY_MAX_S)
-            return min(DROPPED_S * 2.0 ** min(host.dropped - 1, 10), DROPPED_MAX_S)
+            return retry_pause(failures=host.silent + host.busy, dropped=host.dropped, holds=host.verdict is not None)
         if host.verdict is None:
             return 0.0
-        return max(0.0, min(_renewal_due(host.verdict), self._fetch_due(host)) - self._now())
+        now = self._now()
+        return max(0.0, min(self._renewal_due(host.verdict), self._fetch_due(host, now)) - now)
 
     async def _guarded(
         self, endpoint_id: bytes, host: _Watched, ask: Callable[[bytes, _Watched], Awaitable[None]]
@@ -465,17 +444,11 @@ class HostVerifier:
             host.dropped = 0
             host.wake.set()
 
-    def _fetch_due(self, host: _Watched) -> float:
-        """When the host's next epoch should be known, Unix seconds."""
-        newest = max(host.hosts, key=lambda one: one.not_after, default=None)
-        if newest is None:
-            wanted, lifetime = float("-inf"), float(EPOCH_S)
-        else:
-            lifetime = newest.not_after - newest.not_before
-            wanted = newest.not_before + FETCH_AFTER * lifetime
-        # `fetched_at` is of the other clock; only the difference is used.
-        earliest = self._now() + host.fetched_at + FETCH_INTERVAL * lifetime - self._elapsed()
-        return max(wanted, earliest)
+    def _renewal_due(self, verdict: HostVerdict) -> float:
+        return renewal_due(verdict, self._policy.max_age)
+
+    def _fetch_due(self, host: _Watched, now: float) -> float:
+        return fetch_due(host.hosts, now=now, since_fetch=self._elapsed() - host.fetched_at)
 
     async def _pause(self, wake: asyncio.Event, seconds: float) -> None:
         waking = asyncio.ensure_future(wake.wait())
@@ -485,16 +458,3 @@ class HostVerifier:
         finally:
             waking.cancel()
             sleeping.cancel()
-
-
-def _renewal_due(verdict: HostVerdict) -> float:
-    return verdict.verified_at + RENEW_AFTER * min(VERDICT_LIFETIME_S, verdict.expires - verdict.verified_at)
-
-
-def _host_of_now(hosts: tuple[VerifiedHost, ...], now: float) -> VerifiedHost | None:
-    """The host of the epoch that `now` falls into, else of one that begins within the clocks' skew."""
-    begun = [host for host in hosts if host.not_before <= now < host.not_after]
-    if begun:
-        return max(begun, key=lambda host: host.not_before)
-    soon = [host for host in hosts if now < host.not_before <= now + CLOCK_SKEW_S]
-    return min(soon, key=lambda host: host.not_before, default=None)

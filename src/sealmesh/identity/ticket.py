@@ -116,7 +116,7 @@ class Ticket:
 
         Raises:
             VerificationError: Not a ticket (`ticket`), too long, mistyped (`ticket_mistyped`), or changed by somebody
-                (`grant_signature`, `ticket_bearer`, `wrong_mesh`, ...) [AD-8]. No message holds any of its text [AD-24].
+                (`grant_signature`, `ticket_bearer`, `wrong_mesh`, ...) [AD-8]. No message holds its text [AD-24].
         """
         text = text.strip()
         if len(text) > TICKET_MAX:

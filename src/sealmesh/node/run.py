@@ -214,7 +214,14 @@ class Node:
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
         self._host = None if backend is None else self._make_host(backend, suites)
         self._links = self._make_links(credentials)
-        self._gossip = GossipDriver(self._core, self._links, on_changed=self._record_changed, now=now)
+        self._gossip = GossipDriver(
+            self._core,
+            self._links,
+            now=now,
+            on_changed=self._record_changed,
+            on_policy_changed=lambda: home.save_revocations(self._members.revocations_data),
+            on_overtaken=lambda sequence: self._publisher.overtaken(sequence),
+        )
         self._publisher = Publisher(
             identity=Identity(key=key, credentials=credentials, roles=self._roles, name=settings.name),
             sequences=home.sequences(),
@@ -397,6 +404,7 @@ class Node:
         with contextlib.suppress(SealmeshError):
             # Peers learn at once that this node leaves, so that nobody sends it anything more.
             self._publisher.renew_summary(leaving=True)
+            await self._gossip.flush(1.0)
         ends = [api.shutdown(SHUTDOWN_GRACE_S)]
         if self._host is not None:
             ends.append(self._host.service.drain(SHUTDOWN_GRACE_S))

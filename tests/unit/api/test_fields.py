@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,15 @@ def test_any_bytes_give_fields_or_the_one_error(body: bytes) -> None:
 
 def test_fields_show_no_content() -> None:
     assert "secret" not in repr(Fields(model="secret-model", stream=True, session="secret"))
+
+
+def test_a_huge_name_is_never_decoded() -> None:
+    body = json.dumps(
+        {"messages": [1], "model": "m", "user": "u" * (8 << 20), "prompt_cache_key": "k" * (8 << 20)}
+    ).encode()
+    tracemalloc.start()
+    try:
+        assert parse(body).session == ""
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

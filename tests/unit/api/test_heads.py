@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sealmesh.api.heads import check_unfinished_head_untrusted, find_head_end, parse_head_untrusted
+from sealmesh.api.heads import _body_length, check_unfinished_head_untrusted, find_head_end, parse_head_untrusted
 from sealmesh.errors import RequestError
 from sealmesh.limits import HTTP_HEADERS_MAX
 
@@ -90,3 +90,12 @@ def test_a_bare_line_feed_is_seen_across_a_cut() -> None:
     searched = len(buffer)
     with pytest.raises(RequestError):
         check_unfinished_head_untrusted(buffer + b"\n", searched)
+
+
+def test_a_length_and_chunks_are_refused_here_too_and_not_only_by_the_parser() -> None:
+    for headers in (
+        ((b"content-length", b"1"), (b"transfer-encoding", b"chunked")),
+        ((b"transfer-encoding", b"chunked"), (b"content-length", b"1")),
+    ):
+        with pytest.raises(RequestError):
+            _body_length(headers)

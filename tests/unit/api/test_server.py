@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
+import ssl
+from pathlib import Path
 
+import httpx
 import openai
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.api.world import (
     PROOF,
     SSE_HEADERS,
@@ -330,3 +338,54 @@ async def test_results_are_counted_and_reported_without_a_word_of_the_request() 
         await world.raw(world.post(b"{"))
         await world.raw(b"\x00\r\n\r\n")
     assert reported == ["ok", "invalid_json", "bad_http"]
+
+
+async def test_a_listener_that_fails_breaks_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: str) -> None:
+        raise ValueError("words that are not logged")
+
+    async with serving(on_result=fail) as world:
+        assert (await world.raw(world.post(chat()))).status == 200
+        assert (await world.raw(world.post(b"{"))).status == 400
+    assert all("on_result failed: ValueError at" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 2
+    assert "words" not in caplog.text
+
+
+async def test_tls_is_spoken_where_a_certificate_is_given(tmp_path: Path) -> None:
+    context, trusted = make_certificate(tmp_path)
+    async with serving(tls=context) as world:
+        assert world.base.startswith("https://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=world.base, verify=trusted) as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            assert (await client.get("/v1/models", headers={"origin": world.base})).status_code == 200
+            plain = world.base.replace("https", "http")
+            assert (await client.get("/v1/models", headers={"origin": plain})).status_code == 403
+            answer = await client.post("/v1/chat/completions", content=b"x" * (1 << 20))
+            assert answer.status_code == 400
+
+
+def make_certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context for 127.0.0.1, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    return server, ssl.create_default_context(cafile=str(pem))

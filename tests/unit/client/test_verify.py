@@ -242,6 +242,17 @@ async def test_verdicts_are_renewed_before_they_end() -> None:
     assert all(300 <= gap <= 480 for gap in gaps)
 
 
+async def test_a_policy_that_wants_fresh_evidence_gets_it() -> None:
+    world = World(policy=Policy(max_age=60))
+    host = world.add()
+    world.verifier.note_host(host.id)
+    async with world.running():
+        for _ in range(60):
+            await world.time.advance(5)
+            assert world.verified(host)
+    assert host.count("challenge") >= 5
+
+
 async def test_a_host_that_falls_silent_is_dropped_after_three_tries() -> None:
     world = World()
     host = world.add()
