@@ -119,7 +119,7 @@ def check_own_nonce_untrusted(root: bytes, path: bytes, *, nonce: bytes, verifie
 
 
 class ChallengeRefusal(enum.IntEnum):
-    """Why a host does not answer now. A hint: it proves nothing."""
+    """Why a host does not answer now. A hint: it proves nothing [CH-10]."""
 
     BUSY = 1  # a challenge of this peer is waiting, the batch is full, or the peer asks too often
     UNKNOWN_ENDPOINT = 2  # no keys part of that endpoint is held

@@ -2,7 +2,7 @@
 
 An envelope is a container and proves nothing: a label, a type or a role is the sender's word. What a record is worth
 is decided by the verifier of its type (`sealmesh.attestation.verifier`), and results in an envelope are never read as
-results.
+results [ST-33].
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Envelope:
         return tuple((label, record) for label, record in self.records.items() if record.role is role)
 
     def encode(self, *, maximum: int = EVIDENCE_MAX) -> bytes:
-        """Return the envelope in deterministic CBOR (RFC 8949, 4.2.1).
+        """Return the envelope in deterministic CBOR (RFC 8949, 4.2.1) [ST-30].
 
         Raises:
             LocalProtocolError: It is empty or breaks a bound.
@@ -94,6 +94,7 @@ def evidence_digest(envelope: bytes) -> bytes:
 
 
 def _read(data: bytes, maximum: int) -> Envelope:
+    # [ST-31] here and in the two readers below.
     if len(data) > maximum:
         raise _malformed("it is too long")
     check_plain_cbor_untrusted(data)

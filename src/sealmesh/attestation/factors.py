@@ -157,7 +157,7 @@ class Verdict:
 
 
 def require_factors(factors: Iterable[Factor], required: Iterable[FactorId]) -> tuple[Factor, ...]:
-    """Fill the gaps of a context: a required factor that is absent, or was not looked at, is a FAIL [ST-30].
+    """Fill the gaps of a context: a required factor that is absent, or was not looked at, is a FAIL [ST-51].
 
     Args:
         factors: What was checked; a factor appears once.

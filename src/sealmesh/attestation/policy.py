@@ -1,6 +1,6 @@
 """The asker's policy: what a host must show before anything is sealed to it (ATTESTATION.md, Policy).
 
-The client's own policy decides, never a peer's claim. A file that cannot be understood in full is refused: a
+The client's own policy decides, never a peer's claim [ST-62]. A file that cannot be understood in full is refused: a
 misspelt key would otherwise leave a demand unmade, and an empty list never means "anything".
 """
 
@@ -150,7 +150,7 @@ class Policy:
 
 
 def parse_policy_untrusted(data: bytes) -> Policy:
-    """Read a policy file.
+    """Read a policy file [ST-61].
 
     Raises:
         ConfigError: It is not TOML, has an unknown key, a value of the wrong kind, or an empty list.

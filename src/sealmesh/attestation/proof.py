@@ -50,7 +50,7 @@ class SavedProof:
     epoch: Signed
 
     def encode(self) -> bytes:
-        """Return the file's content."""
+        """Return the file's content [ST-70]."""
         saved_ms = round(self.saved_at * 1000).to_bytes(8, "big")
         challenge = self.endpoint_id + self.verifier_id + self.nonce + saved_ms + self.path
         contents = (

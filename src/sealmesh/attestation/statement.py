@@ -274,17 +274,18 @@ def _host_statement_fault(data: bytes, message: pb.HostStatement) -> str | None:
     lifetime_ms = message.expires_ms - message.issued_ms
     rules = (
         (len(data) <= HOST_STATEMENT_MAX, "it is too long"),
-        (message.version == VERSION, "its version is unknown"),
-        (len(message.endpoint_id) == KEY_BYTES, "its endpoint id has the wrong length"),
+        (message.version == VERSION, "its version is unknown"),  # [ST-3]
+        (len(message.endpoint_id) == KEY_BYTES, "its endpoint id has the wrong length"),  # [ST-4] from here on
         (len(message.statement_key) == KEY_BYTES, "its statement key has the wrong length"),
         (len(message.measurement) in (0, DIGEST_BYTES), "its measurement has the wrong length"),
         (len(names) <= POSTURE_CONTROLS_MAX, "it has too many posture controls"),
-        (len(names) == len(set(names)), "a posture control appears twice"),
+        (len(names) == len(set(names)), "a posture control appears twice"),  # [ST-5] with the next three
         (message.backend in BACKENDS, "its backend is of no known kind"),
         (len(message.accelerators) <= ACCELERATORS_MAX, "it has too many accelerators"),
         (all(len(text.encode()) <= STATEMENT_TEXT_MAX for text in texts), "a text is too long"),
         (len(message.model_digests) <= MODELS_PER_RECORD_MAX, "it has too many models"),
         (all(len(digest) == DIGEST_BYTES for digest in message.model_digests), "a model digest has the wrong length"),
+        # [ST-8]
         (0 < lifetime_ms <= HOST_STATEMENT_LIFETIME_S * 1000, "its lifetime is not within the limit"),
         (len(message.challenge_root) in (0, DIGEST_BYTES), "its challenge root has the wrong length"),
     )
@@ -297,9 +298,11 @@ def _epoch_statement_fault(data: bytes, message: pb.EpochStatement) -> str | Non
     window_ms = message.not_after_ms - message.not_before_ms
     rules = (
         (len(data) <= EPOCH_STATEMENT_MAX, "it is too long"),
-        (message.version == VERSION, "its version is unknown"),
+        (message.version == VERSION, "its version is unknown"),  # [ST-11] with the next
         (len(message.endpoint_id) == KEY_BYTES, "its endpoint id has the wrong length"),
+        # [ST-12]
         (0 < window_ms <= EPOCH_S * 1000, "its window is not within the limit"),
+        # [ST-13] to the last but one
         (1 <= len(suites) <= EPOCH_SUITES_MAX, "it names no key, or too many"),
         (len(suites) == len(set(suites)), "a suite appears twice"),
         (all(0 < suite <= 0xFF for suite in suites), "a suite number does not fit one byte"),

@@ -1,6 +1,6 @@
 """`VerifiedHost`: the only thing that a request can be sealed to.
 
-It has no public constructor. `sealmesh.attestation.verifier` makes one from a live verdict and a signed epoch
+It has no public constructor [ST-23]. `sealmesh.attestation.verifier` makes one from a live verdict and a signed epoch
 statement; a type checker refuses to seal to anything else, and a forged one fails at run time.
 """
 

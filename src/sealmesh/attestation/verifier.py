@@ -98,7 +98,7 @@ class HostVerdict:
         pinned_by_hand: Whether a person pinned that key.
         claims: What the evidence says, for people.
         verified_at: Unix seconds.
-        expires: Unix seconds; `VERDICT_LIFETIME_S` later, or when the host statement ends.
+        expires: Unix seconds; `VERDICT_LIFETIME_S` later, or when the host statement ends [ST-21].
     """
 
     endpoint_id: bytes
@@ -225,7 +225,7 @@ class Verifier:
         statement.check_time(now)
         # 4. It was made for this verifier's own nonce [CH-7].
         check_own_nonce_untrusted(statement.challenge_root, answer.path, nonce=nonce, verifier_id=verifier_id)
-        # 5. The inference keys are those of the statement key [ST-14].
+        # 5. The inference keys are those of the statement key [ST-55].
         check_epochs_untrusted(epochs, statement, endpoint_id)
         passed = (
             _passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
@@ -286,7 +286,7 @@ class Verifier:
         passed: Iterable[Factor],
         required: Iterable[FactorId],
     ) -> tuple[Verdict, list[Finding], Pin | None]:
-        # 6. Each evidence record against the binding, by the verifier of its type [ST-50].
+        # 6. Each evidence record [ST-33] against the binding, by the verifier of its type [ST-50].
         envelope = Envelope.parse_untrusted(answer.envelope)
         findings, failed = self._examine(envelope, answer.host_statement, statement, endpoint_id, now)
         factors = [*passed, *failed, *(factor for finding in findings for factor in finding.factors)]
@@ -368,7 +368,7 @@ def check_statement_endpoint(statement: HostStatement, endpoint_id: bytes) -> No
 
 
 def check_epochs_untrusted(epochs: Sequence[Signed], statement: HostStatement, endpoint_id: bytes) -> None:
-    """Refuse an answer without inference keys, or with keys that the statement key did not sign (attack A04).
+    """Refuse an answer without inference keys, or with keys that the statement key did not sign (A04) [ST-55].
 
     Raises:
         VerificationError: Factor `epoch_statement`.

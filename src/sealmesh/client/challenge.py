@@ -38,7 +38,7 @@ async def ask_host(link: HostLink, request: Request, *, timeout_s: float = CHALL
     Args:
         link: To the host.
         request: What to ask.
-        timeout_s: For all of it, in seconds.
+        timeout_s: For all of it, in seconds [CH-16].
 
     Raises:
         TransportError: The host is not reached, cut the stream, or did not answer in time.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sealmesh.attestation.challenge import Challenge, GetKeys, KeysAnswer, ProofAnswer, RefusedAnswer
+from sealmesh.attestation.challenge import NONCE_BYTES, Challenge, GetKeys, KeysAnswer, ProofAnswer, RefusedAnswer
 from sealmesh.attestation.clocks import ClockGuard
 from sealmesh.attestation.policy import FirstUse, Policy
 from sealmesh.attestation.proof import SavedProof
@@ -248,7 +248,7 @@ class HostVerifier:
             self._group = None
 
     async def refresh(self, endpoint_id: bytes) -> VerifiedHost | None:
-        """Fetch a host's keys part after it refused a request (`0xE0`), at most once in `REFRESH_INTERVAL_S`.
+        """Fetch a host's keys part after it refused a request (`0xE0`), once in `REFRESH_INTERVAL_S` [CH-15].
 
         Returns:
             The host to try once more: with a keys part of a higher sequence, verified in full; else None. Whoever
@@ -306,17 +306,17 @@ class HostVerifier:
         try:
             async with self._asking:
                 await ask(endpoint_id, host)
-        except (VerificationError, RemoteProtocolError) as error:
+        except (VerificationError, RemoteProtocolError) as error:  # [CH-12]
             self._drop(endpoint_id, host, f"it was refused: {error.reason}")
             _log.warning("host %s dropped: %s", endpoint_id.hex()[:12], error)
             return False
-        except BusyError:
+        except BusyError:  # [CH-10]
             # It lives, and says that it cannot now: the verdict ages meanwhile, and ends in its time.
             host.busy = min(host.busy + 1, BUSY_COUNTED)
             if host.verdict is None and host.busy >= CHALLENGE_TRIES:
                 host.refusal = "it answers no challenges now"
             return False
-        except TransportError as error:
+        except TransportError as error:  # [CH-13]
             host.silent += 1
             _log.info("host %s did not answer (%s)", endpoint_id.hex()[:12], type(error).__name__)
             if host.silent >= CHALLENGE_TRIES:
@@ -328,7 +328,7 @@ class HostVerifier:
     async def _challenge(self, endpoint_id: bytes, host: _Watched) -> None:
         """Have the host answer for a fresh nonce, and judge the answer."""
         link = await self._connect(endpoint_id)
-        nonce = self._random(32)
+        nonce = self._random(NONCE_BYTES)  # [CH-11]
         answer = await ask_host(link, Challenge(nonce=nonce))
         match answer:
             case RefusedAnswer():
@@ -374,7 +374,7 @@ class HostVerifier:
         self.offer_keys_untrusted(endpoint_id, answer.keys)
 
     def offer_keys_untrusted(self, endpoint_id: bytes, data: bytes) -> None:
-        """Take in a keys part, fetched or pushed, if it is newer than the known one.
+        """Take in a keys part, fetched or pushed, if it is newer than the known one [CH-14].
 
         A newer one that the known statement key did not sign ends the verdict: the host's process is a new one, and
         must answer a challenge.

@@ -1,6 +1,6 @@
 """Epochs: the host's inference keys, made ahead, announced ahead, and wiped after (docs/spec/statements.md, Epochs).
 
-Rotation needs no hardware: the statement key, made here and kept in memory only, signs each epoch's keys.
+Rotation needs no hardware: the statement key, made here and kept in memory only [ST-6], signs each epoch's keys.
 `EpochKeeper.advance` is the whole logic, without a clock or a task of its own; `run` calls it when something is due.
 """
 
@@ -147,6 +147,7 @@ class EpochKeeper:
         return True
 
     def _announce(self, now: float) -> bool:
+        """Make the next epoch once it is to be announced [ST-17]; its statement is made once and kept [ST-16]."""
         current = self._begun()
         if self._next is not None or now < current.statement.not_after - self._ahead_s:
             return False

@@ -51,7 +51,7 @@ _log = logging.getLogger("sealmesh.host")
 ATTEST_TIMEOUT_S: Final = CHALLENGE_TIMEOUT_S
 #: A challenge waits for the rest of one batch and for its own; beyond, nobody waits for the answer any more.
 ANSWER_TIMEOUT_S: Final = 2 * ATTEST_TIMEOUT_S
-#: Streams of one peer that are answered at once: one challenge and a few fetches; more is an attempt to tire us.
+#: Streams of one peer answered at once: one challenge and a few fetches; more is an attempt to tire us [CH-17].
 STREAMS_PER_PEER: Final = 8
 
 
@@ -187,7 +187,7 @@ class Prover:
         """Serve one `0x03` stream: one request, one answer.
 
         Args:
-            peer: The verifier's endpoint id, as this side's connection proved it.
+            peer: The verifier's endpoint id, as this side's connection proved it [CH-4].
             stream: Reset on every way out but the proper one.
             first: Bytes after the kind byte that were read with it.
         """
@@ -196,7 +196,7 @@ class Prover:
                 return
             self._streams[peer] += 1
             try:
-                async with asyncio.timeout(STREAM_KIND_TIMEOUT_S):
+                async with asyncio.timeout(STREAM_KIND_TIMEOUT_S):  # [CH-16]
                     request = await _read_request(stream, first)
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     answer = await self._answer(peer, request)
@@ -265,6 +265,7 @@ class Prover:
                 )
 
     async def _renew_always(self) -> None:
+        """Renew the standing statement with the same attester [ST-19]."""
         while True:
             await self._sleep(HOST_STATEMENT_RENEW_S)
             try:

@@ -1,7 +1,7 @@
 """A software key as evidence: it shows that somebody who holds the key vouches for a host statement, and no more.
 
 Whatever such a blob claims of hardware, a program could have signed it; so it is never worth more than
-`self-asserted` (attack A06; docs/spec/statements.md, Software keys).
+`self-asserted` (attack A06; docs/spec/statements.md, Software keys) [ST-43].
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def make_p256_record(key: ec.EllipticCurvePrivateKey, binding: bytes) -> Record:
 
 
 def verify_software_untrusted(evidence: EvidenceInput) -> Finding:
-    """Judge a software key's record.
+    """Judge a software key's record [ST-40].
 
     Raises:
         VerificationError: It is malformed, or the key did not sign this binding; factor `binding`.
@@ -98,7 +98,7 @@ def verify_software_untrusted(evidence: EvidenceInput) -> Finding:
 
 def _verify_endpoint_key(message: pb.SoftwareEvidence, evidence: EvidenceInput) -> None:
     if message.public_key != evidence.endpoint_id:
-        # Otherwise a saved envelope could show anyone's key vouching for somebody else's endpoint id.
+        # [ST-41] Otherwise a saved envelope could show anyone's key vouching for somebody else's endpoint id.
         raise VerificationError("binding", "the Ed25519 key of the evidence is not the endpoint's own")
     signed = Signed(part=evidence.binding, signature=message.signature)
     verify_signed_untrusted(message.public_key, Label.EVIDENCE, signed, factor="binding")
