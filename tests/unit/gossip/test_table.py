@@ -254,17 +254,18 @@ def test_of_a_crowd_those_go_first_whose_record_has_ended():
 
 
 def test_who_joins_again_counts_under_the_new_grant():
-    table = RecordTable(capacity=4)
+    table = RecordTable(capacity=3)
     ticket = PEOPLE.ticket()
     crowd = [PEOPLE.member(ticket=ticket) for _ in range(3)]
     for member in crowd:
         _add(table, member, member.record())
-    mover = crowd[0]
-    mover.credentials = PEOPLE.ticket().join(mover.id)
-    assert _add(table, mover, mover.record()) is Outcome.NEWER
-    for late in [PEOPLE.member() for _ in range(2)]:
-        _add(table, late, late.record())
-    assert table.get(mover.id) is not None
+    for mover in crowd:
+        mover.credentials = PEOPLE.ticket().join(mover.id)
+        assert _add(table, mover, mover.record()) is Outcome.NEWER
+    # There is no crowd any more that would have to make room.
+    late = PEOPLE.member()
+    assert _add(table, late, late.record()) is Outcome.IGNORED
+    assert all(table.get(mover.id) for mover in crowd)
 
 
 # --- keys parts -------------------------------------------------------------------------------------------------------
