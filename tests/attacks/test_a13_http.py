@@ -160,6 +160,29 @@ async def test_more_connections_than_there_is_room_for() -> None:
             assert (answer.status, answer.code) == (503, "busy")
 
 
+async def test_room_for_bodies_is_given_back_however_a_request_ends() -> None:
+    go_on = asyncio.Event()
+    answer = ScriptedAnswer([go_on, b"{}"])
+    async with asyncio.timeout(10), serving(lambda _: answer) as world:
+        bodies = world.server._server.bodies
+        async with world.connect() as (_, writer):  # left in the middle of its body
+            writer.write(world.head(PATH, "Content-Length: 900") + bytes(800))
+            while bodies.used < 800:
+                await asyncio.sleep(0)
+        while bodies.used:
+            await asyncio.sleep(0)
+        await world.raw(world.post(b"{"))  # refused
+        assert bodies.used == 0
+        async with world.connect() as (reader, writer):  # answered: the body goes as soon as it was handed on
+            writer.write(world.post(chat()))
+            await world.asker.asking.wait()
+            while bodies.used:
+                await asyncio.sleep(0)
+            assert not answer.ended
+            go_on.set()
+            assert (await read_response(reader)).status == 200
+
+
 async def test_a_flood_of_pipelined_requests_waits_in_the_socket() -> None:
     go_on = asyncio.Event()
     async with serving(lambda _: ScriptedAnswer([go_on, b"{}"])) as world:

@@ -202,6 +202,9 @@ class HttpConnection(asyncio.Protocol):
                 self._read_body(self._head, self._body)
         except SealmeshError as error:
             self._refuse(public_error(error))
+        except Exception as error:  # a bug: the event loop would log its words, which may be the app's
+            _LOG.error("reading failed: %s", where_from(error))
+            self._refuse(CODES["internal_error"])
 
     def _read_head(self) -> None:
         while self._searched == 0 and self._buffer.startswith(b"\r\n"):
