@@ -29,7 +29,7 @@ TEMPLATE_TOKENS = 27  # what every prompt of these tests begins with, up to the 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend(model_file: ModelFile) -> AsyncIterator[LlamaBackend]:
-    backend = LlamaBackend(lambda: model_file, LlamaOptions(context=512, parallel=SLOTS))
+    backend = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=512, parallel=SLOTS))
     await backend.start()
     yield backend
     await backend.close()

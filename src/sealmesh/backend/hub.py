@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sealmesh.backend.models import ModelFile, Progress, hash_file, model_name, set_aside_damaged
 from sealmesh.errors import BackendError, ConfigError
@@ -64,12 +64,11 @@ def _fetch(
     try:
         import huggingface_hub
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        from huggingface_hub.utils.tqdm import tqdm
     except ImportError as error:
         raise BackendError(
             503, "backend_unavailable", "Models of a hub need the extra part: pip install 'sealmesh[hub]'"
         ) from error
-    disable_progress_bars()
     try:
         url = huggingface_hub.hf_hub_url(repo, file, revision=revision, endpoint=endpoint)
         metadata = huggingface_hub.get_hf_file_metadata(url, endpoint=endpoint)
@@ -80,10 +79,28 @@ def _fetch(
             )
         size = metadata.size or 0
         report(Progress(phase="fetch", message=f"fetching {file} ({size // 1_000_000} MB)", total=size))
+        done = 0
+
+        class Ticks(tqdm):  # the library's way to be told, and to be broken off
+            """Draws nothing; reports instead."""
+
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+            def update(self, n: float | None = 1) -> None:
+                nonlocal done
+                done += int(n or 0)
+                report(Progress(phase="fetch", message=f"fetching {file}", done=done, total=size))
+
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as temporary:
             fetched = Path(
                 huggingface_hub.hf_hub_download(
-                    repo, file, revision=metadata.commit_hash or revision, local_dir=temporary, endpoint=endpoint
+                    repo,
+                    file,
+                    revision=metadata.commit_hash or revision,
+                    local_dir=temporary,
+                    endpoint=endpoint,
+                    tqdm_class=Ticks,
                 )
             )
             digest = hash_file(fetched, report)

@@ -85,15 +85,24 @@ class LlamaBackend(Backend):
     Args:
         find: Returns the model's file, verified; called in a thread by `start`.
         options: How to run it.
+        on_close: Called by `close`, also while `find` runs, to end it.
     """
 
-    def __init__(self, find: Callable[[], ModelFile], options: LlamaOptions | None = None) -> None:
+    def __init__(
+        self,
+        find: Callable[[], ModelFile],
+        options: LlamaOptions | None = None,
+        *,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
         self._find = find
+        self._on_close = on_close
         self._options = options or LlamaOptions()
         self.place = "in-process"
         self.shared_prefix_cache = False
         self.parallel = self._options.parallel
         self._server: Any = None
+        self._quiet = False
         self._embeds = False
         self._models: tuple[ModelInfo, ...] = ()
         self._slots = SlotPool(self.parallel, waiting_max=_WAITING_PER_SLOT * self.parallel)
@@ -256,19 +265,17 @@ class LlamaBackend(Backend):
         if self._closed:
             return
         self._closed = True
+        if self._on_close is not None:
+            self._on_close()
         for bridge in tuple(self._running):
             bridge.stop()
         threads, self._threads = self._threads, None
-        server, self._server = self._server, None
-        holder = [server]
-        del server
         if threads is not None:
-            await asyncio.to_thread(_shut_down, threads, holder)
+            await asyncio.to_thread(self._shut_down, threads)
 
-
-def _shut_down(threads: ThreadPoolExecutor, holder: list[Any]) -> None:
-    threads.shutdown(wait=True)
-    holder.clear()  # the last reference: the library's destructor joins its own threads
+    def _shut_down(self, threads: ThreadPoolExecutor) -> None:
+        threads.shutdown(wait=True)
+        self._server = None  # the last reference: the library's destructor joins its own threads
 
 
 def _batch_for(library: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from sealmesh.backend.echo import EchoBackend, EchoOptions
 from sealmesh.backend.llama import LlamaBackend, LlamaOptions
 from sealmesh.backend.models import Progress, default_cache_dir, resolve
 from sealmesh.backend.openai import EngineOptions, OpenAIBackend
+from sealmesh.errors import BackendError
 
 _ENGINE_SCHEMES = ("http://", "https://", "unix:")
 
@@ -65,4 +67,12 @@ def open_backend(
     chosen = {"context": context, "parallel": parallel, "threads": threads}
     given = {name: value for name, value in chosen.items() if value is not None}
     options = LlamaOptions(**given, embeddings=embeddings)
-    return LlamaBackend(lambda: resolve(reference, cache, progress), options)
+    closing = threading.Event()
+
+    def report(step: Progress) -> None:
+        if closing.is_set():
+            raise BackendError(503, "backend_stopped", "The node is being stopped.")
+        if progress is not None:
+            progress(step)
+
+    return LlamaBackend(lambda: resolve(reference, cache, report), options, on_close=closing.set)

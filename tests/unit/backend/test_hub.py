@@ -95,6 +95,21 @@ def test_a_file_is_fetched_once_and_verified_each_time(hub: Hub, tmp_path: Path)
     assert len(hub.asked) == asked
 
 
+def test_fetching_is_told_and_can_be_broken_off(hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[Progress] = []
+
+    def stop_at_first_byte(step: Progress) -> None:
+        told.append(step)
+        if step.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resolve_hub(REFERENCE, tmp_path, stop_at_first_byte, endpoint=hub.url)
+    assert (told[-1].phase, told[-1].total) == ("fetch", len(CONTENT))
+    assert not list(tmp_path.rglob("model-Q4.gguf"))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_damaged_file_is_set_aside_and_fetched_again(hub: Hub, tmp_path: Path) -> None:
     path = resolve_hub(REFERENCE, tmp_path, quiet, endpoint=hub.url).path
     path.write_bytes(b"GGUF damaged")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,7 +29,7 @@ HELLO = [{"role": "user", "content": "Say hello."}]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend(model_file: ModelFile) -> AsyncIterator[LlamaBackend]:
-    backend = LlamaBackend(lambda: model_file, LlamaOptions(context=CONTEXT, parallel=2))
+    backend = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=CONTEXT, parallel=2))
     await backend.start()
     yield backend
     await backend.close()
@@ -124,7 +125,7 @@ async def test_it_says_the_same_again_at_temperature_zero(backend: LlamaBackend)
 async def test_the_context_that_is_named_is_what_one_request_gets(model_file: ModelFile) -> None:
     """The library divides what it is given by the number of slots."""
     context = 512
-    other = LlamaBackend(lambda: model_file, LlamaOptions(context=context, parallel=2))
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=context, parallel=2))
     await other.start()
     try:
         (model,) = other.models()
@@ -143,7 +144,7 @@ async def test_the_context_that_is_named_is_what_one_request_gets(model_file: Mo
 
 async def test_the_context_that_is_named_is_no_more_than_the_model_can(model_file: ModelFile) -> None:
     """SmolLM2 was trained with 8,192 tokens: the engine caps what is set."""
-    other = LlamaBackend(lambda: model_file, LlamaOptions(context=10_000, parallel=1))
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=10_000, parallel=1))
     await other.start()
     await other.close()
     assert other.models()[0].context_length == 8192
@@ -195,7 +196,7 @@ def listening() -> set[str]:
 async def test_nothing_can_connect_to_the_model(model_file: ModelFile) -> None:
     """The library always opens a listener: here it is a socket file that is gone before the model is used."""
     before = listening()
-    other = LlamaBackend(lambda: model_file, LlamaOptions(context=256, parallel=1))
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=256, parallel=1))
     await other.start()
     try:
         opened = listening() - before
@@ -259,7 +260,7 @@ async def test_a_reader_who_goes_while_waiting_leaves_the_slot_free(backend: Lla
 
 
 async def test_closing_ends_what_runs_and_a_closed_model_answers_nothing(model_file: ModelFile) -> None:
-    other = LlamaBackend(lambda: model_file, LlamaOptions(context=512, parallel=1))
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=512, parallel=1))
     await other.start()
     answer = await other.ask(request_for({"messages": HELLO, "ignore_eos": True}, stream=True))
     await asyncio.wait_for(other.close(), 5)
@@ -270,8 +271,39 @@ async def test_closing_ends_what_runs_and_a_closed_model_answers_nothing(model_f
     await other.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_closing_frees_the_model(model_file: ModelFile) -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    await asyncio.to_thread(threads)  # asyncio's own executor has its thread now
+    before = threads()
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=256, parallel=1))
+    await other.start()
+    await say(other, {"messages": HELLO, "max_tokens": 1})
+    assert threads() > before
+    await other.close()
+    assert threads() <= before
+
+
+async def test_finding_a_model_can_be_broken_off() -> None:
+    asked, closing = threading.Event(), threading.Event()
+
+    def find() -> ModelFile:
+        asked.set()
+        assert closing.wait(5)
+        raise BackendError(503, "backend_stopped", "stopped")
+
+    other = LlamaBackend(find, on_close=closing.set)
+    starting = asyncio.create_task(other.start())
+    await asyncio.to_thread(asked.wait, 5)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(starting, 5)
+
+
 async def test_embeddings(model_file: ModelFile) -> None:
-    other = LlamaBackend(lambda: model_file, LlamaOptions(context=256, parallel=1, embeddings=True))
+    other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=256, parallel=1, embeddings=True))
     await other.start()
     try:
         status, data, usage = await say(other, {"input": ["one", "two", "one"]}, operation=Operation.EMBEDDINGS)
@@ -314,7 +346,7 @@ PROVOKED = """
 
     async def main():
         file = ModelFile(path=Path(sys.argv[1]), name="m", digest=b"")
-        backend = LlamaBackend(lambda: file, LlamaOptions(context=512, parallel=1))
+        backend = LlamaBackend(lambda: file, LlamaOptions(threads=1, context=512, parallel=1))
         await backend.start()
         says = [{"role": "user", "content": "SECRET"}]
         wide = {"type": "object", "properties": {"SECRET": {"type": "array", "minItems": 99999, "maxItems": 999999,
