@@ -23,6 +23,7 @@ from sealmesh.errors import (
     BusyError,
     HostLostError,
     HostTooSlowError,
+    LocalProtocolError,
     RemoteProtocolError,
     SealmeshError,
     TransportError,
@@ -284,6 +285,7 @@ class _SealedAnswer(Answer):
         self._pending: list[bytes] = []
         self._sender: asyncio.Task[None] | None = None
         self._watch = _Watchdog(timeouts, self._cut)
+        self._heard = 0
         self._closed = False
         self._complete = False
         self._failed = False
@@ -310,8 +312,9 @@ class _SealedAnswer(Answer):
                 await self._stream.write(frame)
             await self._stream.write(self._exchange.finish())
             await self._stream.finish()
-        except TransportError:
-            # The host stopped listening; why, the reading side will learn (a refusal, a sealed error, a loss).
+        except (TransportError, LocalProtocolError):
+            # The host stopped listening, or has ended the exchange already; why, the reading side will learn (a
+            # refusal, a sealed error, a loss).
             _log.debug("the host stopped reading the request")
 
     async def wait_for_head(self) -> None:
@@ -356,13 +359,16 @@ class _SealedAnswer(Answer):
                 case ErrorEvent():
                     error = event.error
                     raise BackendError(
-                        error.status, error.code, error.message, retry_after_s=error.retry_after_s or None
+                        error.status, error.code, error.message, retry_after_s=error.retry_after_s
                     )
                 case RefusedEvent():
                     raise _RefusedError(event.code)
                 case PingEvent():
                     pass
-        self._watch.heard()
+        if self._exchange.heard != self._heard:
+            # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-61].
+            self._heard = self._exchange.heard
+            self._watch.heard()
 
     async def _guarded(self, awaitable: Awaitable[_T]) -> _T:
         """Await with the silence clock running; what the clock cut becomes the reason that it cut for."""
@@ -426,28 +432,28 @@ class _Watchdog:
         self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._waiting_since: float | None = None
+        self._waiting = False
+        self._heard_at = 0.0
         self._progress_at = 0.0
         self._paused_at = 0.0
         self._progress_timeout = timeouts.head
 
     def start(self) -> None:
-        self._progress_at = self._paused_at = self._loop.time()
+        self._heard_at = self._progress_at = self._paused_at = self._loop.time()
         self._look()
 
     def waiting(self, on: bool) -> None:
         now = self._loop.time()
         if on:
             # What the app took to read is its own time: the host's clocks stood still meanwhile.
-            self._progress_at += now - self._paused_at
-            self._waiting_since = now
-        else:
-            self._waiting_since = None
-            self._paused_at = now
+            away = now - self._paused_at
+            self._heard_at += away
+            self._progress_at += away
+        self._paused_at = now
+        self._waiting = on
 
     def heard(self) -> None:
-        if self._waiting_since is not None:
-            self._waiting_since = self._loop.time()
+        self._heard_at = self._loop.time()
 
     def head_came(self) -> None:
         self._progress_at = self._loop.time()
@@ -463,10 +469,9 @@ class _Watchdog:
 
     def _look(self) -> None:
         now = self._loop.time()
-        since = self._waiting_since
-        if since is not None and now - since >= self._timeouts.silence:
+        if self._waiting and now - self._heard_at >= self._timeouts.silence:
             self.expired = HostLostError(f"the host was silent for {self._timeouts.silence:g} s")
-        elif since is not None and now - self._progress_at >= self._progress_timeout:
+        elif self._waiting and now - self._progress_at >= self._progress_timeout:
             self.expired = HostTooSlowError(f"the host gave no answer for {self._progress_timeout:g} s")
         if self.expired is not None:
             self._handle = None

@@ -168,7 +168,7 @@ class SealedService:
                     status=error.status,
                     code=error.code,
                     message=error.message,
-                    retry_after_s=error.retry_after_s or 0,
+                    retry_after_s=error.retry_after_s,
                 )
             )
 
@@ -178,29 +178,35 @@ class SealedService:
         """Read the request to its authenticated end and rebuild it; nothing was acted on before (PROTOCOL.md)."""
         head: RequestHead | None = None
         chunks: list[bytes] = []
-        while True:
-            async with asyncio.timeout(HOST_SILENCE_S if head else FIRST_FRAME_TIMEOUT_S):
+        heard = 0
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(FIRST_FRAME_TIMEOUT_S) as silence:
+            while True:
                 data = await stream.read(READ_CHUNK)
-            if not data:
-                exchange.receive_eof_untrusted()
-                raise RemoteProtocolError("the request ended without its authenticated end")
-            for event in exchange.receive_untrusted(data, self._now()):
-                match event:
-                    case Opened():
-                        sender.start(group)
-                    case HeadEvent():
-                        head = event.head
-                    case BodyEvent():
-                        chunks.append(event.data)
-                    case ErrorEvent():
-                        raise TransportError("the asker gave up")
-                    case EndEvent():
-                        if head is None:
-                            raise RemoteProtocolError("the request ended without a head")
-                        # The pieces are let go before the body is rebuilt: never three copies at once.
-                        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                        chunks.clear()
-                        return rebuild_request_untrusted(head, body, serves=self._names.__contains__)
+                if not data:
+                    exchange.receive_eof_untrusted()
+                    raise RemoteProtocolError("the request ended without its authenticated end")
+                for event in exchange.receive_untrusted(data, self._now()):
+                    match event:
+                        case Opened():
+                            sender.start(group)
+                        case HeadEvent():
+                            head = event.head
+                        case BodyEvent():
+                            chunks.append(event.data)
+                        case ErrorEvent():
+                            raise TransportError("the asker gave up")
+                        case EndEvent():
+                            if head is None:
+                                raise RemoteProtocolError("the request ended without a head")
+                            # The pieces are let go before the body is rebuilt: never three copies at once.
+                            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                            chunks.clear()
+                            return rebuild_request_untrusted(head, body, serves=self._names.__contains__)
+                if exchange.heard != heard:
+                    # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-62].
+                    heard = exchange.heard
+                    silence.reschedule(loop.time() + HOST_SILENCE_S)
 
     async def _answer(self, sender: _Sender, request: BackendRequest) -> None:
         async with await self._backend.ask(request) as answer:
@@ -265,13 +271,19 @@ class _Sender:
 
     async def finish(self, trailer: Trailer) -> None:
         await self.stop_pings()
-        await self._stream.write(self._exchange.finish(trailer))
-        await self._stream.finish()
+        await self._end(self._exchange.finish(trailer))
 
     async def send_error(self, error: SealedError) -> None:
         await self.stop_pings()
-        await self._stream.write(self._exchange.send_error(error))
+        await self._end(self._exchange.send_error(error))
+
+    async def _end(self, last: bytes) -> None:
+        await self._stream.write(last)
         await self._stream.finish()
+        # A node that stops closes its connections when no exchange is open: not before the end has arrived.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOST_SILENCE_S):
+                await self._stream.delivered()
 
     async def stop_pings(self) -> None:
         """No more pings. Never in the middle of one: half a frame would spoil the stream."""

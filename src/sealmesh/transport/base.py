@@ -64,6 +64,12 @@ class Stream(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def delivered(self) -> None:
+        """Wait until the peer's side has all that was written and finished. A connection that is closed before may
+        take the end of an answer with it. Returns also when the stream or its connection is gone. Never raises.
+        """
+
+    @abc.abstractmethod
     async def reset(self, code: int = 1) -> None:
         """Abandon both directions: the peer's reads and writes fail. Never raises; a second call does nothing.
 

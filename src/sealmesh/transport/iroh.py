@@ -155,7 +155,7 @@ class IrohStream(Stream):
         self._sending = pair.send()
         self._receiving = pair.recv()
         self._reading: _Call[bytes] | None = None
-        self._writing: _Call[None] | None = None
+        self._writing: _Call[Any] | None = None
         self._held = b""  # of a kept read that had asked for more than the next one
         self._ended = False
         self._finished = False
@@ -233,6 +233,19 @@ class IrohStream(Stream):
         except _NATIVE_ERRORS as error:
             self._write_failure = self._failure(error)
             raise self._write_failure from error
+
+    async def delivered(self) -> None:
+        """See the contract."""
+        if not self._finished or self._write_failure is not None or self._writing is not None:
+            return
+        # The library's call ends when the peer has acknowledged everything, or wants no more.
+        self._writing = call = _Call(self._sending.stopped())
+        try:
+            with contextlib.suppress(StreamResetError, *_NATIVE_ERRORS):
+                await call.wait()
+        finally:
+            call.drop()
+            self._writing = None
 
     async def reset(self, code: int = 1) -> None:
         """See the contract."""

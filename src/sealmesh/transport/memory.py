@@ -251,6 +251,9 @@ class MemoryStream(Stream):
         self._outgoing.ring()
         self._connection._settle(self)
 
+    async def delivered(self) -> None:
+        """See the contract. What was written lies at the peer's side already, and a close leaves it there."""
+
     async def reset(self, code: int = 1) -> None:  # noqa: ARG002  # nothing here shows codes
         """See the contract."""
         if self._abandoned:

@@ -40,6 +40,10 @@ class RecordingStream(Stream):
         """See `Stream.finish`."""
         await self._inner.finish()
 
+    async def delivered(self) -> None:
+        """See `Stream.delivered`."""
+        await self._inner.delivered()
+
     async def reset(self, code: int = 1) -> None:
         """See `Stream.reset`."""
         await self._inner.reset(code)
