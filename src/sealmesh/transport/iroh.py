@@ -318,7 +318,8 @@ class IrohConnection(Connection):
     def close(self, code: int = 0, reason: str = "") -> None:
         """See the contract."""
         with contextlib.suppress(*_NATIVE_ERRORS):
-            self._native.close(code, reason.encode())
+            if self._native.close_reason() is None:  # else the library forgets why the peer closed
+                self._native.close(code, reason.encode())
 
     async def closed(self) -> str:
         """See the contract."""

@@ -160,6 +160,8 @@ async def test_close_reaches_the_peer_with_its_reason(pair: Pair) -> None:
     assert "not admitted: revoked" in str(await in_time(pair.far.closed()))
     assert await in_time(pair.near.closed())
     pair.near.close(8, "again")
+    pair.far.close(9, "too late")
+    assert "not admitted: revoked" in str(await in_time(pair.far.closed()))
 
 
 async def test_a_peers_reason_is_one_printable_line(pair: Pair) -> None:
@@ -249,6 +251,35 @@ async def test_half_close_leaves_the_other_direction_open(pair: Pair) -> None:
     await far.finish()
     assert await to_end(near) == b"answer"
     assert await near.read(1) == b""
+
+
+async def test_what_is_delivered_outlives_the_connection(pair: Pair) -> None:
+    near, far = await pair.stream()
+    answer = bytes(200_000)
+    writing = asyncio.create_task(_send(near, answer))
+    reading = asyncio.create_task(to_end(far))
+    await in_time(writing)
+    await in_time(near.delivered())
+    pair.near.close(0, "leaving")
+    assert await in_time(reading) == answer
+
+
+async def test_waiting_for_delivery_ends_with_the_stream_or_its_connection(pair: Pair) -> None:
+    for end in ("peer resets", "own reset", "connection lost"):
+        near, far = await pair.stream()
+        await near.write(bytes(100_000))
+        await near.finish()
+        waiting = asyncio.create_task(near.delivered())
+        await asyncio.sleep(0)
+        match end:
+            case "peer resets":
+                await far.reset()
+            case "own reset":
+                await near.reset()
+            case _:
+                pair.far.close()
+        await in_time(waiting)
+    await in_time(near.delivered())
 
 
 async def test_a_write_after_the_own_end_is_our_mistake(pair: Pair) -> None:

@@ -1,0 +1,265 @@
+"""A16: a stranger without a valid membership, or with a revoked, expired or copied one.
+
+Here: what it reaches on a connection. Nothing: no handler runs, and no byte of any stream but admission's is read,
+before both sides have admitted each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from kit.mesh import LONG_S, Mesh, Node, read_all, show, until
+from kit.people import DAY, People, Randomness
+from kit.virtual_time import settle
+from sealmesh.errors import ConnectionLostError, NotAdmittedError, StreamResetError, TransportError
+from sealmesh.identity.admission import Factor, make_revocations
+from sealmesh.identity.keys import EndpointKey
+from sealmesh.limits import ADMISSION_MAX
+from sealmesh.mesh.admission import ACCEPTED, encode_refusal, parse_answer_untrusted
+from sealmesh.mesh.links import Link
+from sealmesh.transport.base import Connection, Stream
+from sealmesh.transport.memory import MemoryNetwork
+from sealmesh.wire.framing import StreamKind
+
+PROTECTED = (StreamKind.RECORDS, StreamKind.RELAY, StreamKind.CHALLENGE, StreamKind.PLAIN, StreamKind.SEALED)
+WINDOW = 4096
+
+
+class Guarded:
+    """A node whose every handler notes that it was reached."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.reached: list[StreamKind] = []
+        self.node: Node
+
+    async def start(self, **settings: float) -> Node:
+        def note(kind: StreamKind) -> Callable[[Link, Stream], asyncio.Future[None]]:
+            async def handler(link: Link, stream: Stream) -> None:
+                self.reached.append(kind)
+                await stream.read(1)
+
+            return handler  # type: ignore[return-value]
+
+        self.node = await self.mesh.add(handlers={kind: note(kind) for kind in PROTECTED}, **settings)  # type: ignore[arg-type]
+        return self.node
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Guarded]:
+    async with Mesh.running(People(), MemoryNetwork(window=WINDOW)) as mesh:
+        yield Guarded(mesh)
+
+
+async def open_all(connection: Connection) -> list[Stream]:
+    """Open a stream of every protected kind and send something on it."""
+    streams = []
+    for kind in PROTECTED:
+        stream = await connection.open(timeout_s=LONG_S)
+        await stream.write(bytes([kind]) + b"hello")
+        streams.append(stream)
+    return streams
+
+
+def _copied(mesh: Mesh, stranger: bytes) -> bytes:
+    return mesh.people.member().shown
+
+
+def _other_mesh(mesh: Mesh, stranger: bytes) -> bytes:
+    return People("elsewhere").ticket().join(stranger).encode()
+
+
+def _expired(mesh: Mesh, stranger: bytes) -> bytes:
+    mesh.now += 2 * DAY
+    return mesh.people.ticket(lifetime_s=DAY).join(stranger).encode()
+
+
+def _early(mesh: Mesh, stranger: bytes) -> bytes:
+    mesh.now -= DAY
+    return mesh.people.ticket().join(stranger).encode()
+
+
+def _revoked(mesh: Mesh, stranger: bytes) -> bytes:
+    ticket = mesh.people.ticket()
+    listed = make_revocations(mesh.people.issuer, previous=None, now=mesh.now, serials=[ticket.granted.serial])
+    for node in mesh.nodes:
+        assert node.policy.offer_revocations_untrusted(listed.encode(), mesh.now)
+    return ticket.join(stranger).encode()
+
+
+def _nothing(mesh: Mesh, stranger: bytes) -> bytes:
+    return b""
+
+
+def _noise(mesh: Mesh, stranger: bytes) -> bytes:
+    return Randomness("noise")(ADMISSION_MAX)
+
+
+CLAIMS = {
+    Factor.WRONG_ENDPOINT: _copied,
+    Factor.WRONG_MESH: _other_mesh,
+    Factor.EXPIRED: _expired,
+    Factor.NOT_YET_VALID: _early,
+    Factor.REVOKED_SERIAL: _revoked,
+}
+
+
+@pytest.mark.parametrize(("factor", "claim"), CLAIMS.items(), ids=[str(factor) for factor in CLAIMS])
+async def test_a16_a_stranger_reaches_no_handler_and_is_told_why(
+    guarded: Guarded, factor: Factor, claim: Callable[[Mesh, bytes], bytes]
+) -> None:
+    node = await guarded.start()
+    stranger = EndpointKey.generate(Randomness("stranger")).public
+    credentials = claim(guarded.mesh, stranger)
+    connection = await guarded.mesh.knock(node, stranger)
+    showing = await connection.open(timeout_s=LONG_S)
+    await showing.write(bytes([StreamKind.ADMISSION]))
+    await open_all(connection)
+    await showing.write(credentials)
+    await showing.finish()
+    assert parse_answer_untrusted(await read_all(showing)) == factor
+    connection.close()
+    await settle()
+    assert guarded.reached == []
+    assert node.links.count == 0
+
+
+@pytest.mark.parametrize("claim", [_nothing, _noise])
+async def test_a16_credentials_that_are_none_are_refused(
+    guarded: Guarded, claim: Callable[[Mesh, bytes], bytes]
+) -> None:
+    node = await guarded.start()
+    connection = await guarded.mesh.knock(node, bytes(32))
+    assert parse_answer_untrusted(await show(connection, claim(guarded.mesh, bytes(32)))) == Factor.MALFORMED
+    assert node.links.count == 0
+
+
+async def test_a16_a_refused_stranger_is_disconnected_even_if_it_stays(guarded: Guarded) -> None:
+    node = await guarded.start()
+    connection = await guarded.mesh.knock(node, bytes(32))
+    await show(connection, _copied(guarded.mesh, bytes(32)))
+    async with asyncio.timeout(LONG_S):  # one real second: REFUSAL_LINGER_S
+        assert "not admitted: wrong_endpoint" in await connection.closed()
+
+
+@pytest.mark.parametrize("kind", [*PROTECTED, 0x99])
+async def test_a16_a_connection_that_begins_with_anything_else_is_closed(guarded: Guarded, kind: int) -> None:
+    node = await guarded.start()
+    connection = await guarded.mesh.knock(node, bytes(32))
+    async with await connection.open(timeout_s=LONG_S) as stream:
+        await stream.write(bytes([kind]) + b"hello")
+        await stream.finish()
+        with pytest.raises((StreamResetError, ConnectionLostError)):
+            await read_all(stream)
+    async with asyncio.timeout(LONG_S):
+        assert "something else than admission" in await connection.closed()
+    assert guarded.reached == []
+
+
+async def test_a16_no_byte_of_another_stream_is_read_before_admission(guarded: Guarded) -> None:
+    node = await guarded.start()
+    member = guarded.mesh.people.member()
+    connection = await guarded.mesh.knock(node, member.id)
+    showing = await connection.open(timeout_s=LONG_S)
+    await showing.write(bytes([StreamKind.ADMISSION]) + member.shown[:50])
+    flood = await connection.open(timeout_s=LONG_S)
+    writing = asyncio.create_task(flood.write(bytes([StreamKind.SEALED]) + bytes(WINDOW)))
+    await settle()
+    assert not writing.done()  # one byte too many for the window: not even the kind byte was taken
+    await showing.write(member.shown[50:])
+    await showing.finish()
+    assert await read_all(showing) == ACCEPTED
+    await settle()
+    assert not writing.done()  # it has admitted us; that we admit it, it has not heard
+    assert guarded.reached == []
+    async with await connection.accept() as theirs:
+        assert await read_all(theirs) == bytes([StreamKind.ADMISSION]) + node.member.shown
+        await theirs.write(ACCEPTED)
+        await theirs.finish()
+    await until(lambda: bool(guarded.reached))
+    with pytest.raises(StreamResetError):  # the handler took one byte and left
+        await writing
+    assert guarded.reached == [StreamKind.SEALED]
+    connection.close()
+
+
+async def test_a16_who_was_dialled_and_admits_us_reaches_nothing_before_we_admit_it(guarded: Guarded) -> None:
+    node = await guarded.start()
+    impostor = guarded.mesh.network.endpoint(bytes(32))
+    dialling = asyncio.create_task(node.links.connect(impostor.address()))
+    connection = await impostor.accept()
+    async with await connection.accept() as theirs:
+        await read_all(theirs)
+        await theirs.write(ACCEPTED)
+        await theirs.finish()
+    showing = await connection.open(timeout_s=LONG_S)
+    await showing.write(bytes([StreamKind.ADMISSION]))
+    await open_all(connection)
+    await settle()
+    assert guarded.reached == []
+    await showing.write(_copied(guarded.mesh, bytes(32)))
+    await showing.finish()
+    assert parse_answer_untrusted(await read_all(showing)) == Factor.WRONG_ENDPOINT
+    connection.close()
+    with pytest.raises(NotAdmittedError) as refused:
+        await dialling
+    assert (refused.value.factor, refused.value.by_peer) == (Factor.WRONG_ENDPOINT, False)
+    assert guarded.reached == []
+    assert node.links.count == 0
+
+
+async def test_a16_a_stranger_who_knocks_learns_nothing_of_the_mesh(guarded: Guarded) -> None:
+    node = await guarded.start()
+    connection = await guarded.mesh.knock(node, bytes(32))
+    accepting = asyncio.create_task(connection.accept())
+    await show(connection, _other_mesh(guarded.mesh, bytes(32)))
+    connection.close()
+    with pytest.raises(ConnectionLostError):  # no stream of the node's own came
+        await accepting
+
+
+async def test_a16_more_than_admission_takes_is_not_read(guarded: Guarded) -> None:
+    node = await guarded.start()
+    connection = await guarded.mesh.knock(node, bytes(32))
+    with pytest.raises(TransportError):
+        await show(connection, bytes(ADMISSION_MAX + 1))
+    async with asyncio.timeout(LONG_S):
+        assert "more bytes than admission takes" in await connection.closed()
+
+
+async def test_a16_a_stranger_who_says_nothing_is_cut(guarded: Guarded) -> None:
+    node = await guarded.start(admission_timeout_s=0.01)
+    for act in (lambda c: None, open_all):
+        connection = await guarded.mesh.knock(node, bytes(32))
+        if act is open_all:
+            first = await connection.open(timeout_s=LONG_S)
+            await first.write(bytes([StreamKind.ADMISSION]))
+            await open_all(connection)
+        async with asyncio.timeout(LONG_S):
+            assert "admission took too long" in await connection.closed()
+    assert guarded.reached == []
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x01\x01", b"\x02", b"\x00", b"\x00\x1b[31m", b"\x00" + b"x" * 65, b"no"])
+async def test_a16_an_answer_that_is_none_is_no_admission(guarded: Guarded, answer: bytes) -> None:
+    node = await guarded.start()
+    impostor = guarded.mesh.network.endpoint(bytes(32))
+    dialling = asyncio.create_task(node.links.connect(impostor.address()))
+    connection = await impostor.accept()
+    async with await connection.accept() as theirs:
+        await read_all(theirs)
+        await theirs.write(answer)
+        await theirs.finish()
+    with pytest.raises(TransportError, match="broke the protocol"):
+        await dialling
+    assert node.links.count == 0
+
+
+def test_a16_refusals_name_their_factor_and_nothing_else() -> None:
+    for factor in Factor:
+        assert parse_answer_untrusted(encode_refusal(factor)) == factor
+    for odd in ("", "Words of ours", "\x1b[31m", "x" * 65, "é"):
+        assert parse_answer_untrusted(encode_refusal(odd)) == "unnamed"
