@@ -33,6 +33,7 @@ from sealmesh.identity.keys import Random
 from sealmesh.limits import (
     GOSSIP_FANOUT,
     GOSSIP_INTERVAL_S,
+    GOSSIP_PARTED_MAX,
     GOSSIP_PUSH_FANOUT,
     GOSSIP_PUSH_INTERVAL_S,
     GOSSIP_RECEIVED_BURST,
@@ -146,6 +147,7 @@ class GossipCore:
         self.table = RecordTable(capacity=capacity)
         self._random = random
         self._peers: dict[bytes, _Peer] = {}
+        self._parted: dict[bytes, _Peer] = {}  # the one that left longest ago comes first
         self._own_sequence = 0
         self._next_round = 0.0
 
@@ -158,9 +160,11 @@ class GossipCore:
             peer: Its endpoint id, as the connection proved it and admission let it in.
             now: Unix seconds.
         """
+        # Who comes back goes on with what was left: to connect again buys nothing [RE-26].
+        before = self._parted.pop(peer, None)
         self._peers[peer] = _Peer(
-            sent=_Allowance(GOSSIP_SENT_BURST, GOSSIP_SENT_PER_S, now),
-            received=_Allowance(GOSSIP_RECEIVED_BURST, GOSSIP_RECEIVED_PER_S, now),
+            sent=before.sent if before else _Allowance(GOSSIP_SENT_BURST, GOSSIP_SENT_PER_S, now),
+            received=before.received if before else _Allowance(GOSSIP_RECEIVED_BURST, GOSSIP_RECEIVED_PER_S, now),
         )
         actions = self._send_notices(peer, now)
         own = self.table.get(self.own_id)
@@ -177,7 +181,11 @@ class GossipCore:
 
     def disconnected(self, peer: bytes) -> None:
         """The peer is gone. Its record stays for as long as it counts: losing a connection changes nothing [RE-23]."""
-        self._peers.pop(peer, None)
+        state = self._peers.pop(peer, None)
+        if state is not None:
+            self._parted[peer] = state
+            if len(self._parted) > GOSSIP_PARTED_MAX:
+                del self._parted[next(iter(self._parted))]
 
     def receive_untrusted(self, peer: bytes, message: bytes, now: float) -> list[Action]:
         """Take one message (without the length prefix). Never raises: what is wrong shows as `Misbehaved`.

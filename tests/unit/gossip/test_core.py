@@ -244,6 +244,29 @@ def test_a_peer_gets_no_more_than_its_share():
     assert 0 < sum(len(action.message) for action in answers) <= 10 * (128 << 10)
 
 
+def test_to_connect_again_buys_no_new_share():
+    core, _ = _core()
+    (peer,) = _peers(core, 1)
+    for _ in range(60):
+        _tell(core, peer, Records(records=(_record(PEOPLE.member()),), push=False))
+    everything = encode(Listing(buckets=tuple(range(256)), items=()))
+    while core.receive_untrusted(peer, everything, NOW):
+        pass
+    core.disconnected(peer)
+    _peers(core, 3)
+    core.connected(peer, NOW)
+    assert core.receive_untrusted(peer, everything, NOW) == []
+
+
+def test_what_is_kept_of_those_that_left_is_bounded():
+    core, _ = _core()
+    for index in range(1100):
+        core.connected(index.to_bytes(32, "big"), NOW)
+        core.disconnected(index.to_bytes(32, "big"))
+    assert len(core._parted) == 1024
+    assert bytes(32) not in core._parted
+
+
 def test_a_peer_that_floods_is_told_apart():
     core, _ = _core()
     (peer,) = _peers(core, 1)
