@@ -161,7 +161,7 @@ class GossipCore:
             now: Unix seconds.
         """
         # Who comes back goes on with what was left: to connect again buys nothing [RE-26].
-        before = self._parted.pop(peer, None)
+        before = self._peers.pop(peer, None) or self._parted.pop(peer, None)
         self._peers[peer] = _Peer(
             sent=before.sent if before else _Allowance(GOSSIP_SENT_BURST, GOSSIP_SENT_PER_S, now),
             received=before.received if before else _Allowance(GOSSIP_RECEIVED_BURST, GOSSIP_RECEIVED_PER_S, now),
@@ -385,7 +385,7 @@ class GossipCore:
                     actions += self._send_notices(other, now)
         return actions
 
-    # --- helpers of the above ---------------------------------------------------------------------------------------
+    # --- what the above share ------------------------------------------------------------------------------------------
 
     def _recheck(self, now: float) -> list[Action]:
         ended = self.table.recheck(lambda admitted: self.policy.check(admitted, now))

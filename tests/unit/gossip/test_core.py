@@ -252,6 +252,8 @@ def test_to_connect_again_buys_no_new_share():
     everything = encode(Listing(buckets=tuple(range(256)), items=()))
     while core.receive_untrusted(peer, everything, NOW):
         pass
+    core.connected(peer, NOW)  # over another connection, before the first is seen to be gone
+    assert core.receive_untrusted(peer, everything, NOW) == []
     core.disconnected(peer)
     _peers(core, 3)
     core.connected(peer, NOW)
