@@ -385,7 +385,7 @@ class GossipCore:
                     actions += self._send_notices(other, now)
         return actions
 
-    # --- what the above share ------------------------------------------------------------------------------------------
+    # --- what the above share ----------------------------------------------------------------------------------------
 
     def _recheck(self, now: float) -> list[Action]:
         ended = self.table.recheck(lambda admitted: self.policy.check(admitted, now))
