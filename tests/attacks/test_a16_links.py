@@ -7,11 +7,12 @@ before both sides have admitted each other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from kit.mesh import LONG_S, Mesh, Node, read_all, show, until
+from kit.mesh import LONG_S, Mesh, Node, read_all, show, shown, until
 from kit.people import DAY, People, Randomness
 from kit.virtual_time import settle
 from sealmesh.errors import ConnectionLostError, NotAdmittedError, StreamResetError, TransportError
@@ -116,9 +117,9 @@ async def test_a16_a_stranger_reaches_no_handler_and_is_told_why(
     credentials = claim(guarded.mesh, stranger)
     connection = await guarded.mesh.knock(node, stranger)
     showing = await connection.open(timeout_s=LONG_S)
-    await showing.write(bytes([StreamKind.ADMISSION]))
+    await showing.write(shown(credentials)[:3])
     await open_all(connection)
-    await showing.write(credentials)
+    await showing.write(shown(credentials)[3:])
     await showing.finish()
     assert parse_answer_untrusted(await read_all(showing)) == factor
     connection.close()
@@ -164,19 +165,19 @@ async def test_a16_no_byte_of_another_stream_is_read_before_admission(guarded: G
     member = guarded.mesh.people.member()
     connection = await guarded.mesh.knock(node, member.id)
     showing = await connection.open(timeout_s=LONG_S)
-    await showing.write(bytes([StreamKind.ADMISSION]) + member.shown[:50])
+    await showing.write(shown(member.shown)[:50])
     flood = await connection.open(timeout_s=LONG_S)
     writing = asyncio.create_task(flood.write(bytes([StreamKind.SEALED]) + bytes(WINDOW)))
     await settle()
     assert not writing.done()  # one byte too many for the window: not even the kind byte was taken
-    await showing.write(member.shown[50:])
+    await showing.write(shown(member.shown)[50:])
     await showing.finish()
     assert await read_all(showing) == ACCEPTED
     await settle()
     assert not writing.done()  # it has admitted us; that we admit it, it has not heard
     assert guarded.reached == []
     async with await connection.accept() as theirs:
-        assert await read_all(theirs) == bytes([StreamKind.ADMISSION]) + node.member.shown
+        assert await read_all(theirs) == shown(node.member.shown)
         await theirs.write(ACCEPTED)
         await theirs.finish()
     await until(lambda: bool(guarded.reached))
@@ -196,11 +197,12 @@ async def test_a16_who_was_dialled_and_admits_us_reaches_nothing_before_we_admit
         await theirs.write(ACCEPTED)
         await theirs.finish()
     showing = await connection.open(timeout_s=LONG_S)
-    await showing.write(bytes([StreamKind.ADMISSION]))
+    copied = shown(_copied(guarded.mesh, bytes(32)))
+    await showing.write(copied[:3])
     await open_all(connection)
     await settle()
     assert guarded.reached == []
-    await showing.write(_copied(guarded.mesh, bytes(32)))
+    await showing.write(copied[3:])
     await showing.finish()
     assert parse_answer_untrusted(await read_all(showing)) == Factor.WRONG_ENDPOINT
     connection.close()
@@ -221,13 +223,28 @@ async def test_a16_a_stranger_who_knocks_learns_nothing_of_the_mesh(guarded: Gua
         await accepting
 
 
-async def test_a16_more_than_admission_takes_is_not_read(guarded: Guarded) -> None:
+MALFORMED = {
+    "a length over the limit": (b"\x05\x00\x00\x04\x01", "longer than its kind allows"),
+    "more bytes than the limit": (b"\x05" + bytes(5 + ADMISSION_MAX), "more bytes than admission takes"),
+    "cut short": (b"\x05\x00\x00\x00\x09half", "ended within a message"),
+    "two messages": (b"\x05" + bytes(8), "one message"),
+    "no message": (b"\x05", "one message"),
+}
+
+
+@pytest.mark.parametrize(("sent", "reason"), MALFORMED.values(), ids=MALFORMED.keys())
+async def test_a16_an_admission_stream_holds_one_message_of_bounded_length(
+    guarded: Guarded, sent: bytes, reason: str
+) -> None:
     node = await guarded.start()
     connection = await guarded.mesh.knock(node, bytes(32))
-    with pytest.raises(TransportError):
-        await show(connection, bytes(ADMISSION_MAX + 1))
-    async with asyncio.timeout(LONG_S):
-        assert "more bytes than admission takes" in await connection.closed()
+    async with await connection.open(timeout_s=LONG_S) as stream:
+        await stream.write(sent)
+        with contextlib.suppress(TransportError):
+            await stream.finish()
+        async with asyncio.timeout(LONG_S):
+            assert reason in await connection.closed()
+    assert node.links.count == 0
 
 
 async def test_a16_a_stranger_who_says_nothing_is_cut(guarded: Guarded) -> None:

@@ -133,9 +133,14 @@ async def read_all(stream: Stream) -> bytes:
     return data
 
 
+def shown(credentials: bytes) -> bytes:
+    """What stands on an admission stream [AD-22]."""
+    return bytes([StreamKind.ADMISSION]) + len(credentials).to_bytes(4, "big") + credentials
+
+
 async def show(connection: Connection, credentials: bytes) -> bytes:
     """Show credentials on a bare connection, as a dialling peer does; return the answer."""
     async with await connection.open(timeout_s=LONG_S) as stream:
-        await stream.write(bytes([StreamKind.ADMISSION]) + credentials)
+        await stream.write(shown(credentials))
         await stream.finish()
         return await read_all(stream)

@@ -17,7 +17,7 @@ from sealmesh.errors import NotAdmittedError, RemoteProtocolError, TransportErro
 from sealmesh.identity.admission import Admitted
 from sealmesh.limits import ADMISSION_MAX, REFUSAL_LINGER_S, STREAM_OPEN_TIMEOUT_S
 from sealmesh.transport.base import Connection, Stream
-from sealmesh.wire.framing import StreamKind
+from sealmesh.wire.framing import MessageReader, StreamKind, encode_message
 
 #: The answer to credentials: this byte alone, or `_REFUSED` and the name of the factor that failed [TR-8].
 ACCEPTED: Final = b"\x01"
@@ -73,7 +73,7 @@ async def admit_each_other(
 async def _show(connection: Connection, credentials: bytes) -> None:
     """Show this side's credentials and wait for the peer's answer [TR-6]."""
     async with await connection.open(timeout_s=STREAM_OPEN_TIMEOUT_S) as stream:
-        await stream.write(bytes([StreamKind.ADMISSION]) + credentials)
+        await stream.write(bytes([StreamKind.ADMISSION]) + encode_message(credentials, maximum=ADMISSION_MAX))
         await stream.finish()
         refusal = parse_answer_untrusted(await _read_whole_untrusted(stream, maximum=65))
     if refusal is not None:
@@ -83,11 +83,9 @@ async def _show(connection: Connection, credentials: bytes) -> None:
 async def _judge(connection: Connection, admit: Callable[[bytes], Admitted]) -> Admitted:
     """Read the peer's credentials, judge them, and tell the peer [TR-6] [TR-8]."""
     async with await connection.accept() as stream:
-        data = await _read_whole_untrusted(stream, maximum=1 + ADMISSION_MAX)
-        if data[:1] != bytes([StreamKind.ADMISSION]):
-            raise RemoteProtocolError("a connection began with something else than admission")
+        credentials = _parse_shown_untrusted(await _read_whole_untrusted(stream, maximum=1 + 4 + ADMISSION_MAX))
         try:
-            admitted = admit(data[1:])
+            admitted = admit(credentials)
         except VerificationError as error:
             await _refuse(connection, stream, error.factor)
             raise NotAdmittedError(error.factor, by_peer=False) from error
@@ -103,6 +101,22 @@ async def _refuse(connection: Connection, stream: Stream, factor: str) -> None:
         await stream.finish()
         async with asyncio.timeout(REFUSAL_LINGER_S):
             await connection.closed()
+
+
+def _parse_shown_untrusted(data: bytes) -> bytes:
+    """Return the credentials on an admission stream, `0x05 | u32 n | credentials` [AD-22] [TR-6].
+
+    Raises:
+        RemoteProtocolError: It is another stream, or not exactly one message.
+    """
+    if data[:1] != bytes([StreamKind.ADMISSION]):
+        raise RemoteProtocolError("a connection began with something else than admission")
+    reader = MessageReader(maximum=ADMISSION_MAX)
+    messages = reader.feed_untrusted(data[1:])
+    reader.finish_untrusted()
+    if len(messages) != 1:
+        raise RemoteProtocolError("admission takes one message")
+    return messages[0]
 
 
 def encode_refusal(factor: str) -> bytes:
