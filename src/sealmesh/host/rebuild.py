@@ -20,7 +20,7 @@ _decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
 
-def rebuild_request_untrusted(head: RequestHead, body: bytes, *, serves: Callable[[str], bool]) -> BackendRequest:
+def rebuild_request_untrusted(head: RequestHead, body: bytes | bytearray, *, serves: Callable[[str], bool]) -> BackendRequest:
     """Parse the opened body and build what the backend is asked.
 
     Args:

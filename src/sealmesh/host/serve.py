@@ -177,7 +177,7 @@ class SealedService:
     ) -> BackendRequest:
         """Read the request to its authenticated end and rebuild it; nothing was acted on before (PROTOCOL.md)."""
         head: RequestHead | None = None
-        chunks: list[bytes] = []
+        body = bytearray()  # grows in place: pieces that are joined would be held twice
         heard = 0
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(FIRST_FRAME_TIMEOUT_S) as silence:
@@ -193,15 +193,12 @@ class SealedService:
                         case HeadEvent():
                             head = event.head
                         case BodyEvent():
-                            chunks.append(event.data)
+                            body += event.data
                         case ErrorEvent():
                             raise TransportError("the asker gave up")
                         case EndEvent():
                             if head is None:
                                 raise RemoteProtocolError("the request ended without a head")
-                            # The pieces are let go before the body is rebuilt: never three copies at once.
-                            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                            chunks.clear()
                             return rebuild_request_untrusted(head, body, serves=self._names.__contains__)
                 if exchange.heard != heard:
                     # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-62].
