@@ -44,9 +44,7 @@ def start_engine(stack: ExitStack) -> str:
 def start_mesh(stack: ExitStack, root: Path, name: str, own: list[str], engine: str) -> tuple[str, list[int]]:
     folder = root / name.replace(" ", "-")
     folder.mkdir()
-    host = stack.enter_context(
-        BenchNode(own, "serve", home=folder / "host", arguments=["--backend", engine])
-    )
+    host = stack.enter_context(BenchNode(own, "serve", home=folder / "host", arguments=["--backend", engine]))
     ready = host.wait_for("ready")
     ticket = folder / "ticket"
     ticket.touch(mode=0o600)
@@ -121,7 +119,9 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     for figure, words in FIGURES.items():
         lines.append(f"{words:<{width}}" + "".join(f"{figures[name][figure]:>16,.1f}" for name in names))
     lines.append("")
-    lines += [f"{name:<58}{ratio:>8.2f}  {aim:<7} {'met' if met else 'MISSED'}" for name, ratio, aim, met in targets(figures)]
+    lines += [
+        f"{name:<58}{ratio:>8.2f}  {aim:<7} {'met' if met else 'MISSED'}" for name, ratio, aim, met in targets(figures)
+    ]
     return "\n".join(lines)
 
 

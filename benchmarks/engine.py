@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import json
 
+HEAD_WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 HEAD_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = (
     b'data: {"id":"chatcmpl-0","object":"chat.completion.chunk","created":0,"model":"synthetic",'
     b'"choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n'
 )
 END = b"data: [DONE]\n\n"
-MODELS = json.dumps({"object": "list", "data": [{"id": "synthetic", "object": "model", "max_model_len": 131072}]}).encode()
+MODELS = json.dumps(
+    {"object": "list", "data": [{"id": "synthetic", "object": "model", "max_model_len": 131072}]}
+).encode()
 
 
 def chunk(data: bytes) -> bytes:
@@ -28,7 +31,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            method, path, _ = head.split(b"\r\n", 1)[0].split(b" ")
+            method, _path, _version = head.split(b"\r\n", 1)[0].split(b" ")
             length = 0
             for line in head.split(b"\r\n")[1:]:
                 name, _, value = line.partition(b":")
@@ -36,7 +39,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                     length = int(value)
             body = await reader.readexactly(length) if length else b""
             if method == b"GET":
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(MODELS))
+                writer.write(HEAD_WHOLE % len(MODELS))
                 writer.write(MODELS)
                 continue
             small = json.loads(body) if len(body) < 1 << 16 else {}
@@ -44,7 +47,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 await stream(writer, int(small.get("max_tokens", 100)), float(small.get("rate", 0)))
             else:
                 text = json.dumps({"object": "chat.completion", "choices": [], "bytes": len(body)}).encode()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(text))
+                writer.write(HEAD_WHOLE % len(text))
                 writer.write(text)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):

@@ -99,9 +99,7 @@ class Mesh:
 
     def sealed_streams(self, node: Node) -> int:
         """How many sealed exchanges a recording client has opened."""
-        return sum(
-            path.read_bytes()[:1] == b"\xe1" for path in self.recordings[node.endpoint_id].glob("*-sent.bin")
-        )
+        return sum(path.read_bytes()[:1] == b"\xe1" for path in self.recordings[node.endpoint_id].glob("*-sent.bin"))
 
     def close(self) -> None:
         """End every node."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
+from tests.acceptance.conftest import Mesh, Node
 
 from sealmesh.cli.demo import PROMPT
-from tests.acceptance.conftest import Mesh, Node
 
 MODEL = "smollm2-135m"
 pytestmark = [pytest.mark.model, pytest.mark.process, pytest.mark.xdist_group("model-mesh")]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import os
+import signal
 import time
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
 pytestmark = pytest.mark.process
@@ -126,8 +125,13 @@ def wait_for_status(node: Node, holds, *, timeout_s: float = 15.0) -> dict:
 
 
 def wait_until_hosts(node: Node, count: int) -> None:
-    wait_for_status(node, lambda status: any(m["hosts"] >= count and m["usable"] for m in status["models"]) and
-                    sum(peer["tier"] != "none" for peer in status["peers"]) >= count)
+    wait_for_status(
+        node,
+        lambda status: (
+            any(m["hosts"] >= count and m["usable"] for m in status["models"])
+            and sum(peer["tier"] != "none" for peer in status["peers"]) >= count
+        ),
+    )
 
 
 def wait_until_open(node: Node) -> None:

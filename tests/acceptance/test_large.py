@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Mesh, wait_until_usable
 
 pytestmark = pytest.mark.process
@@ -79,5 +78,6 @@ def test_a_32_mib_image_arrives_intact_within_the_memory_limits(mesh: Mesh, engi
 
     # Twice the body and 2 MiB for the request; what QUIC may hold unread for the connection is the transport's own.
     allowed = (2 * len(image) + 2 * 2**20 + RECEIVE_WINDOW) // 1024
-    grown = {name: node.rss_peak_kib() - resting[node.endpoint_id] for name, node in (("host", host), ("client", client))}
+    nodes = {"host": host, "client": client}
+    grown = {name: node.rss_peak_kib() - resting[node.endpoint_id] for name, node in nodes.items()}
     assert all(kib <= allowed for kib in grown.values()), f"grown by {grown} KiB, allowed {allowed}"

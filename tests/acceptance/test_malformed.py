@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("malformed")]

@@ -1,4 +1,4 @@
-"""Every attack of the list has its tests, or stands in PENDING with the issue that brings them: never both, never neither."""
+"""Every attack of the list has its tests, or stands in PENDING with the issue that brings them, and never both."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def pending() -> dict[str, str]:
     return {entry[0]: entry[1] for entry in entries}
 
 
-def tested() -> set[str]:
+def attacks_with_tests() -> set[str]:
     found = {match[1].upper() for path in ATTACKS.glob("test_*.py") if (match := re.match(r"test_(a\d\d)_", path.name))}
     assert found, "no attack tests at all"
     return found
 
 
 def test_no_attack_is_forgotten() -> None:
-    assert tested() | set(pending()) == ALL
+    assert attacks_with_tests() | set(pending()) == ALL
 
 
 def test_no_attack_is_both_tested_and_pending() -> None:
-    assert tested() & set(pending()) == set()
+    assert attacks_with_tests() & set(pending()) == set()
 
 
 def test_every_attack_file_tests_something() -> None:

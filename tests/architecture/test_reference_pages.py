@@ -78,6 +78,7 @@ def test_every_file_of_the_home_is_on_the_page(tmp_path: Path) -> None:
         )
         credentials = make_membership(bearer, grant, endpoint_id=key.public)
         home.save_mesh(MeshState(issuer_key=issuer.public, credentials=credentials))
+        home.save_port(4433)
         home.save_revocations(b"x")
         home.save_successors((b"x",))
         home.sequences().next("summary", 1.0)

@@ -1,6 +1,6 @@
 """The folder that holds a node's keys and state. `docs/reference/files.md` lists every file in it.
 
-endpoint.key  issuer.key  mesh.json  revocations  successors.json  sequences.json  suites.json  pins.json
+endpoint.key  issuer.key  mesh.json  network.json  revocations  successors.json  sequences.json  suites.json  pins.json
 config.toml  policy.toml          written by the operator
 run/lock  run/node.json           only while a node runs
 """
@@ -297,6 +297,32 @@ class Home:
             ConfigError: It cannot be written.
         """
         write_json(self.path / "successors.json", {"successors": [data.hex() for data in encoded]})
+
+    def last_port(self) -> int:
+        """The UDP port that this node had last, so that tickets stay good over a restart; 0 for none.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        path, loss = self.path / "network.json", "then tickets name an address that is not in use any more"
+        document = read_json(path, loss=loss)
+        if document is None:
+            return 0
+        try:
+            port = _number(document["port"])
+        except (KeyError, TypeError):
+            raise damaged(path, loss) from None
+        if not 0 <= port < 1 << 16:
+            raise damaged(path, loss)
+        return port
+
+    def save_port(self, port: int) -> None:
+        """Remember the UDP port.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        write_json(self.path / "network.json", {"port": port})
 
     # --- memory over restarts ----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from sealmesh.identity.keys import EndpointKey
 from sealmesh.sealed.keyring import KeyRing
 from sealmesh.sealed.suites import Suite
 
+
 class HostSide:
     """Everything that makes a node a host.
 

@@ -52,7 +52,7 @@ def _join(text: str, home: Home, key: EndpointKey, wanted: Role) -> MeshState:
         raise ConfigError(f"the ticket cannot be used: {error.reason}") from error
     known = home.mesh()
     if known is not None and mesh_id(known.issuer_key) != ticket.mesh_id:
-        raise ConfigError(f"{home.path} belongs to another mesh already; give this node another --home to join a second")
+        raise ConfigError(f"{home.path} is in another mesh already; give this node another --home to join a second")
     credentials = ticket.join(key.public, roles=wanted | (ticket.granted.roles & Role.RELAY))
     return MeshState(
         issuer_key=ticket.issuer_key,

@@ -8,7 +8,6 @@ from typing import Final, Literal
 from sealmesh.errors import ConfigError
 from sealmesh.transport.record import Recorder
 
-
 #: A switch for the demo and for tests: every byte of every stream goes under this folder, as a relay would see it.
 RECORD_VARIABLE: Final = "SEALMESH_RECORD_STREAMS"
 

@@ -26,7 +26,7 @@ from sealmesh.client.dial import Dialer, Timeouts
 from sealmesh.client.verify import HostVerifier
 from sealmesh.config import Secret, Settings
 from sealmesh.console.app import ConsoleServer
-from sealmesh.errors import ConfigError, SealmeshError, TransportError
+from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
@@ -98,7 +98,7 @@ async def _run_node(
     key = home.endpoint_key()
     mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
     backend = await _start_backend(settings, emit, stack)
-    endpoint = await _bind(settings, key, stack)
+    endpoint = await _bind(settings, home, key, stack)
     node = Node(
         settings=settings,
         home=home,
@@ -155,17 +155,48 @@ async def _start_backend(settings: Settings, emit: Emit, stack: contextlib.Async
     return backend
 
 
-async def _bind(settings: Settings, key: EndpointKey, stack: contextlib.AsyncExitStack) -> Endpoint:
+async def _bind(settings: Settings, home: Home, key: EndpointKey, stack: contextlib.AsyncExitStack) -> Endpoint:
+    """Listen where the operator said, else where this node listened last, else anywhere."""
     from sealmesh.transport.iroh import IrohEndpoint  # a native library: loaded when a node is wanted
 
-    endpoint: Endpoint = await IrohEndpoint.bind(
-        seed=key.seed.reveal(),
-        bind=settings.bind or "0.0.0.0:0",
-        relay_url=settings.relay_url,
-    )
+    async def bind(address: str) -> Endpoint:
+        return await IrohEndpoint.bind(seed=key.seed.reveal(), bind=address, relay_url=settings.relay_url)
+
+    if settings.bind is not None:
+        endpoint = await bind(settings.bind)
+    else:
+        try:
+            endpoint = await bind(f"0.0.0.0:{home.last_port()}")
+        except TransportError:
+            endpoint = await bind("0.0.0.0:0")  # somebody else has it now
+        if (port := _port_of(endpoint.address())) is not None:
+            home.save_port(port)
     stack.push_async_callback(endpoint.close)
     folder = os.environ.get(RECORD_VARIABLE)
     return RecordingEndpoint(endpoint, recorder_to(Path(folder))) if folder else endpoint
+
+
+def _port_of(address: EndpointAddress) -> int | None:
+    """The port of the IPv4 socket; the IPv6 one is the library's own choice."""
+    ports = [text.rpartition(":")[2] for text in address.addresses if not text.startswith("[")]
+    return int(ports[0]) if ports else None
+
+
+def _load_members(home: Home, mesh: MeshState) -> AdmissionPolicy:
+    """Who is in the mesh, with what the issuer said in earlier runs. What no longer holds is not taken."""
+    members = AdmissionPolicy(mesh.issuer_key)
+    for successor in home.successors():
+        with contextlib.suppress(VerificationError):
+            members.offer_successor_untrusted(successor)
+    revocations = home.revocations()
+    if revocations:
+        try:
+            members.offer_revocations_untrusted(revocations, now())
+        except VerificationError as error:
+            raise ConfigError(
+                f"{home.path / 'revocations'} is damaged ({error.reason}); move it away: other members send it again"
+            ) from error
+    return members
 
 
 class Node:
@@ -193,9 +224,14 @@ class Node:
         self._endpoint = endpoint
         self._started_at = elapsed()
         self._stop = asyncio.Event()
-        self._members = AdmissionPolicy(mesh.issuer_key)
+        self._members = _load_members(home, mesh)
         credentials = mesh.credentials.encode()
-        own = self._members.admit_untrusted(credentials, key.public, now())
+        try:
+            own = self._members.admit_untrusted(credentials, key.public, now())
+        except VerificationError as error:
+            raise ConfigError(
+                f"this node is not in the mesh any more ({error.reason}); join with a new ticket"
+            ) from error
         self._roles = own.roles if settings.serves else Role.CLIENT
 
         self._verifier = HostVerifier(
@@ -207,6 +243,7 @@ class Node:
             random=secrets.token_bytes,
             sleep=asyncio.sleep,
             suites=home.seen_suites(),
+            pins=home.pins(),
             on_change=lambda _: self._board.note_change(),
         )
         self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
@@ -219,7 +256,7 @@ class Node:
             self._links,
             now=now,
             on_changed=self._record_changed,
-            on_policy_changed=lambda: home.save_revocations(self._members.revocations_data),
+            on_policy_changed=self._keep_notices,
             on_overtaken=lambda sequence: self._publisher.overtaken(sequence),
         )
         self._publisher = Publisher(
@@ -325,6 +362,12 @@ class Node:
         _log.info("the link to %s is gone: %s", link.peer_id.hex()[:12], reason)
         self._board.note_change()
 
+    def _keep_notices(self) -> None:
+        """The issuer said something new: it must hold after a restart too."""
+        self._home.save_successors(self._members.successors_data)
+        if self._members.revocations_data:
+            self._home.save_revocations(self._members.revocations_data)
+
     def _record_changed(self, endpoint_id: bytes) -> None:
         self._view.record_changed(endpoint_id)
         self._board.note_change()
@@ -385,9 +428,7 @@ class Node:
         token = Secret(secrets.token_urlsafe(32))
         console = None
         if not settings.headless:
-            console = ConsoleServer(
-                self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set
-            )
+            console = ConsoleServer(self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set)
         try:
             api_url = await api.start()
             console_url = await console.start() if console is not None else None
