@@ -65,8 +65,10 @@ class Stream(abc.ABC):
 
     @abc.abstractmethod
     async def delivered(self) -> None:
-        """Wait until the peer's side has all that was written and finished. A connection that is closed before may
-        take the end of an answer with it. Returns also when the stream or its connection is gone. Never raises.
+        """Wait until the peer's side has all that was written and finished.
+
+        A connection that is closed before may take the end of an answer with it. Returns also when the stream or its
+        connection is gone. Never raises.
         """
 
     @abc.abstractmethod

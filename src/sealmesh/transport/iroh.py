@@ -5,7 +5,7 @@ Four facts shape this file, all found by running iroh 1.2 (docs/explain/transpor
 - Dropping a stream shows the peer a clean end, and keeping it shows nothing; so every way out calls `reset`.
 - A read that follows a reset returns `b""`, as after a clean end; so a failure is remembered and raised again.
 - Cancelling a native call whose result is ready loses the result; so native calls are never cancelled by a
-  cancelled wait, they are kept for the next one (`_Call`).
+  cancelled wait, they are kept for the next one (`NativeCall`).
 - A native half of a stream is locked while a call on it runs; so `reset` first drops the call that is waiting.
 """
 
@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import hashlib
-import inspect
 import logging
 from collections.abc import Coroutine
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import iroh
 from iroh import iroh_ffi
@@ -32,119 +29,30 @@ from sealmesh.errors import (
 )
 from sealmesh.limits import CONNECT_TIMEOUT_S, HANDSHAKES_MAX, WRITE_CHUNK
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
+from sealmesh.transport.binding import NativeCall, install_fast_calls, install_fast_copy
 from sealmesh.transport.words import one_line
 from sealmesh.wire.framing import ALPN
 
-T = TypeVar("T")
-
 _log = logging.getLogger("sealmesh.transport")
 
-#: SHA-256 of the source of the two classes that `install_fast_copy` knows, as iroh 1.2 ships them.
+#: SHA-256 of the source of the code that is replaced below and of what it leans on, as iroh 1.2 ships it.
 BUILDER_SOURCE: Final = "f0a2c183a96462d91175992b7e1358d63a8c907a7cd53084ad0dffc0dc426944"
+CALLS_SOURCE: Final = "a7a6cc3795b71968e3b42548a0a1c32b4aadc573d0d9873cc310f12606bf6f64"
 
 #: Everything that the binding raises: its own errors, and panics of the library below as `InternalError`.
 _NATIVE_ERRORS: Final = (iroh.IrohError, iroh_ffi.InternalError)
+
+#: So many reads or writes in a row may end without a turn of the event loop; then everybody else has one.
+_TURN_EVERY: Final = 16
 
 #: How long `Endpoint.close` waits for the library to say goodbye to peers: it needs milliseconds, but hangs on for
 #: seconds when an attempt to connect was given up before.
 _CLOSE_TIMEOUT_S: Final = 1.0
 
 
-def source_digest(*classes: type) -> str:
-    """Return SHA-256 (hex) of the classes' source, or "" where there is none to read."""
-    try:
-        return hashlib.sha256("\n".join(inspect.getsource(one).strip() for one in classes).encode()).hexdigest()
-    except (OSError, TypeError):
-        return ""
-
-
-def install_fast_copy(builder: type, buffer: type, *, known: str) -> bool:
-    """Replace the binding's byte-by-byte copy into native buffers by one `memmove`, if it is the code we know.
-
-    A loopback stream goes from 3-7 MB/s to 350 MB/s. Code that we do not know is left alone: slow, and right.
-
-    Args:
-        builder: The binding's `_UniffiRustBufferBuilder`.
-        buffer: The binding's `_UniffiRustBuffer`, whose fields are used.
-        known: The source digest that this replacement was written for.
-
-    Returns:
-        Whether the replacement is in force.
-    """
-    if source_digest(builder, buffer) != known:
-        return False
-
-    def write(self: Any, value: bytes | bytearray | memoryview) -> None:
-        data = bytes(value)  # no copy if it is `bytes` already
-        if data:
-            with self._reserve(len(data)):
-                ctypes.memmove(ctypes.addressof(self.rbuf.data.contents) + self.rbuf.len, data, len(data))
-
-    builder.write = write  # type: ignore[attr-defined]
-    return True
-
-
-#: Whether bytes are copied the fast way; False after an update of iroh until BUILDER_SOURCE is looked at again.
-FAST_COPY: Final = install_fast_copy(
-    iroh_ffi._UniffiRustBufferBuilder, iroh_ffi._UniffiRustBuffer, known=BUILDER_SOURCE
-)
-
-
-class _Call(Generic[T]):
-    """One native call that outlives a cancelled wait: the next `wait` goes on where the last one was.
-
-    It steps the binding's coroutine by hand instead of giving it a task, which would cost more, and makes the first
-    step at once: what the library can do without waiting is done when the constructor returns.
-    """
-
-    __slots__ = ("_coroutine", "_done", "_dropped", "_pending", "_result", "_wake")
-
-    def __init__(self, coroutine: Coroutine[Any, None, T]) -> None:
-        self._coroutine = coroutine
-        self._done = False
-        self._dropped = False
-        self._wake: asyncio.Future[None] | None = None
-        self._pending: asyncio.Future[Any] | None = None
-        self._result: T | None = None
-        self._step()
-
-    def _step(self) -> None:
-        try:
-            self._pending = self._coroutine.send(None)
-        except StopIteration as stop:
-            self._result = stop.value
-            self._done = True
-        else:
-            if self._pending is not None:
-                self._pending.add_done_callback(self._ring)
-
-    def _ring(self, _done: object = None) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    async def wait(self) -> T:
-        """Return the call's result.
-
-        Raises:
-            StreamResetError: The call was dropped meanwhile.
-        """
-        while not self._dropped:
-            if self._done:
-                return self._result  # type: ignore[return-value]  # set together with `_done`
-            if self._pending is None or self._pending.done():
-                self._step()
-                continue
-            # A future for this wait alone: cancelling the wait cancels it, and nothing of the native call.
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-        raise StreamResetError("the stream was reset on this side")
-
-    def drop(self) -> None:
-        """Give the call up: the library forgets it, and who waits for it gets StreamResetError."""
-        if not self._dropped:
-            self._dropped = True
-            self._coroutine.close()
-            self._ring()
+#: Whether the replacements are in force; False after an update of iroh until somebody has looked at it again.
+FAST_COPY: Final = install_fast_copy(iroh_ffi, known=BUILDER_SOURCE)
+FAST_CALLS: Final = install_fast_calls(iroh_ffi, known=CALLS_SOURCE)
 
 
 class IrohStream(Stream):
@@ -154,8 +62,9 @@ class IrohStream(Stream):
         self._native = native
         self._sending = pair.send()
         self._receiving = pair.recv()
-        self._reading: _Call[bytes] | None = None
-        self._writing: _Call[Any] | None = None
+        self._reading: NativeCall[bytes] | None = None
+        self._writing: NativeCall[Any] | None = None
+        self._unturned = 0
         self._held = b""  # of a kept read that had asked for more than the next one
         self._ended = False
         self._finished = False
@@ -175,7 +84,8 @@ class IrohStream(Stream):
         if self._ended:
             return b""
         if self._reading is None:
-            self._reading = _Call(self._receiving.read(max_bytes))
+            await self._take_turns()
+            self._reading = NativeCall(self._receiving.read(max_bytes))
         try:
             data = await self._reading.wait()
         except _NATIVE_ERRORS as error:
@@ -207,19 +117,30 @@ class IrohStream(Stream):
             raise LocalProtocolError("written after the end of the stream")
         if not data:
             return
-        self._writing = call = _Call(self._sending.write_all(data))
         try:
-            await call.wait()
+            await self._take_turns()
+            self._writing = NativeCall(self._sending.write_all(data))
+            await self._writing.wait()
         except _NATIVE_ERRORS as error:
             self._write_failure = self._failure(error)
             raise self._write_failure from error
         except BaseException:
             # Nobody knows how much went out: nothing may follow, least of all a clean end.
             self._write_failure = StreamResetError("a write was cut short on this side")
-            call.drop()
+            if self._writing is not None:
+                self._writing.drop()
             raise
         finally:
             self._writing = None
+
+    async def _take_turns(self) -> None:
+        """Yield now and then: calls that are ready never do, and a flood would hold up everybody else."""
+        self._unturned += 1
+        if self._unturned >= _TURN_EVERY:
+            self._unturned = 0
+            await asyncio.sleep(0)
+            if self._abandoned:  # meanwhile, by another task
+                raise StreamResetError("the stream was reset on this side")
 
     async def finish(self) -> None:
         """See the contract."""
@@ -229,7 +150,7 @@ class IrohStream(Stream):
             return
         self._finished = True  # the library ends the stream in the first step of the call
         try:
-            await _Call(self._sending.finish()).wait()
+            await NativeCall(self._sending.finish()).wait()
         except _NATIVE_ERRORS as error:
             self._write_failure = self._failure(error)
             raise self._write_failure from error
@@ -239,7 +160,7 @@ class IrohStream(Stream):
         if not self._finished or self._write_failure is not None or self._writing is not None:
             return
         # The library's call ends when the peer has acknowledged everything, or wants no more.
-        self._writing = call = _Call(self._sending.stopped())
+        self._writing = call = NativeCall(self._sending.stopped())
         try:
             with contextlib.suppress(StreamResetError, *_NATIVE_ERRORS):
                 await call.wait()
@@ -264,9 +185,9 @@ class IrohStream(Stream):
         # Each call does its work in its first step, so that even a cancelled reset resets.
         calls = []
         if not self._finished:
-            calls.append(_Call(self._sending.reset(code)))
+            calls.append(NativeCall(self._sending.reset(code)))
         if not self._ended:
-            calls.append(_Call(self._receiving.stop(code)))
+            calls.append(NativeCall(self._receiving.stop(code)))
         for call in calls:
             with contextlib.suppress(*_NATIVE_ERRORS):  # it had ended already, one way or another
                 await call.wait()
@@ -281,7 +202,7 @@ class IrohConnection(Connection):
     def __init__(self, native: iroh.Connection) -> None:
         self._native = native
         self._remote_id: bytes = native.remote_id().to_bytes()
-        self._accepting: _Call[iroh.BiStream] | None = None
+        self._accepting: NativeCall[iroh.BiStream] | None = None
 
     @property
     def remote_id(self) -> bytes:
@@ -302,7 +223,7 @@ class IrohConnection(Connection):
     async def accept(self) -> Stream:
         """See the contract."""
         if self._accepting is None:
-            self._accepting = _Call(self._native.accept_bi())
+            self._accepting = NativeCall(self._native.accept_bi())
         try:
             pair = await self._accepting.wait()
         except _NATIVE_ERRORS as error:

@@ -9,10 +9,8 @@ random, and time comes from the clock that is passed in.
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from sealmesh.errors import (
     ConnectionLostError,
@@ -23,140 +21,19 @@ from sealmesh.errors import (
 )
 from sealmesh.limits import KIB
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
+from sealmesh.transport.pipes import Clock, Fault, FaultKind, Pipe, RealClock, Wires
 from sealmesh.transport.words import one_line
+
+__all__ = ["Clock", "Fault", "FaultKind", "MemoryEndpoint", "MemoryNetwork", "RealClock"]
 
 #: What a peer may open before `allow_streams` says otherwise; QUIC's own default.
 _STREAMS_AT_FIRST: Final = 100
 
 
-class Clock(Protocol):
-    """Time for delays, in seconds since any moment."""
-
-    def now(self) -> float:
-        """Return the time."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class RealClock:
-    """The event loop's own time."""
-
-    def now(self) -> float:
-        """See `Clock`."""
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        """See `Clock`."""
-        await asyncio.sleep(seconds)
-
-
-class FaultKind(enum.Enum):
-    """What happens to a direction of a stream once the planned number of bytes has passed."""
-
-    END = "end"  # a clean end: what a forgetful transport makes of a cut
-    RESET = "reset"
-    DROP = "drop"  # the whole connection goes
-    STALL = "stall"  # silence: bytes are swallowed, nothing is reported
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A plan for one direction of one stream.
-
-    Attributes:
-        sender: Endpoint id of the side whose bytes are cut.
-        receiver: Endpoint id of the other side.
-        then: What happens.
-        after: How many bytes still pass, the kind byte included.
-        kind: Only a stream whose opener wrote this first byte; None for any.
-    """
-
-    sender: bytes
-    receiver: bytes
-    then: FaultKind
-    after: int = 0
-    kind: int | None = None
-
-
-class _Pipe:
-    """One direction of a stream: bytes on their way, at most `window` of them."""
-
-    def __init__(self, network: MemoryNetwork) -> None:
-        self._network = network
-        self._chunks: deque[tuple[float, bytes]] = deque()  # (when they arrive, bytes)
-        self._held = 0
-        self._waiting: list[asyncio.Future[None]] = []
-        self.ended = False  # the writer finished
-        self.failure: TransportError | None = None
-        self.fault: Fault | None = None
-        self.stalled = False
-        self.passed = 0
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will be read here."""
-        return self.failure is not None or (self.ended and not self.stalled and not self._chunks)
-
-    def fail(self, failure: TransportError, *, discard: bool) -> None:
-        """End it badly, unless it has ended already."""
-        if discard and not self.over:
-            self._chunks.clear()
-            self._held = 0
-        if not self.over and self.failure is None:
-            self.failure = failure
-        self.ring()
-
-    def ring(self) -> None:
-        """Wake everyone who waits for a change."""
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def changed(self) -> None:
-        """Wait for the next `ring`."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-    def put(self, data: bytes) -> int:
-        """Take as many of `data` as there is room for, return how many that was."""
-        taken = data[: self._network.window - self._held]
-        if taken:
-            self._chunks.append((self._network.clock.now() + self._network.delay_s, taken))
-            self._held += len(taken)
-            self.passed += len(taken)
-            self.ring()
-        return len(taken)
-
-    async def get(self, maximum: int) -> bytes:
-        """Return what has arrived, `b""` at the end."""
-        while True:
-            if self._chunks:
-                arrives, data = self._chunks[0]
-                early = arrives - self._network.clock.now()
-                if early > 0:
-                    await self._network.clock.sleep(early)
-                    continue  # whatever happened meanwhile counts
-                self._chunks.popleft()
-                if len(data) > maximum:
-                    self._chunks.appendleft((arrives, data[maximum:]))
-                    data = data[:maximum]
-                self._held -= len(data)
-                self.ring()
-                return data
-            if self.failure is not None:
-                raise self.failure
-            if self.ended and not self.stalled:
-                return b""
-            await self.changed()
-
-
 class MemoryStream(Stream):
     """One side's view of two pipes."""
 
-    def __init__(self, connection: MemoryConnection, incoming: _Pipe, outgoing: _Pipe, *, opener: bool) -> None:
+    def __init__(self, connection: MemoryConnection, incoming: Pipe, outgoing: Pipe, *, opener: bool) -> None:
         self._connection = connection
         self._incoming = incoming
         self._outgoing = outgoing
@@ -298,7 +175,7 @@ class MemoryConnection(Connection):
         except TimeoutError as error:
             raise TransportTimeoutError("no stream to this peer became free in time") from error
         self._check()
-        there, back = _Pipe(self._network), _Pipe(self._network)
+        there, back = Pipe(self._network.wires), Pipe(self._network.wires)
         stream = MemoryStream(self, back, there, opener=True)
         stream.other = MemoryStream(self.other, there, back, opener=False)
         stream.other.other = stream
@@ -331,7 +208,7 @@ class MemoryConnection(Connection):
     @property
     def rtt_ms(self) -> float | None:
         """See the contract."""
-        return self._network.delay_s * 2000.0
+        return self._network.wires.delay_s * 2000.0
 
     @property
     def path(self) -> PathKind:
@@ -432,9 +309,7 @@ class MemoryNetwork:
     """
 
     def __init__(self, *, clock: Clock | None = None, window: int = 256 * KIB, delay_s: float = 0.0) -> None:
-        self.clock: Clock = clock or RealClock()
-        self.window = window
-        self.delay_s = delay_s
+        self.wires = Wires(clock=clock or RealClock(), window=window, delay_s=delay_s)
         self._endpoints: dict[str, MemoryEndpoint] = {}
         self._connections: list[MemoryConnection] = []
         self._refused: set[tuple[bytes, bytes]] = set()

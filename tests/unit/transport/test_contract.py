@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
+from iroh import iroh_ffi
 from nacl.signing import SigningKey
 
 from sealmesh.errors import (
@@ -35,13 +36,16 @@ def endpoint_id(number: int) -> bytes:
     return bytes(SigningKey(seed(number)).verify_key)
 
 
-@pytest.fixture(params=["iroh", "memory"])
-async def bind(request: pytest.FixtureRequest) -> AsyncIterator[Bind]:
+@pytest.fixture(params=["iroh", "iroh, slow calls", "memory"])
+async def bind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bind]:
     network = MemoryNetwork()
+    if request.param == "iroh, slow calls":
+        # As it is after an update of iroh whose code is not known: the binding's own way of waiting, put back.
+        monkeypatch.setattr(iroh_ffi, "_uniffi_rust_call_async", iroh_ffi._sealmesh_own_call_async)
     bound: list[Endpoint] = []
 
     async def bind_one(number: int) -> Endpoint:
-        if request.param == "iroh":
+        if request.param != "memory":
             endpoint: Endpoint = await IrohEndpoint.bind(seed=seed(number), bind="127.0.0.1:0")
         else:
             endpoint = network.endpoint(endpoint_id(number))

@@ -1,4 +1,4 @@
-"""The guarded replacement of the binding's slow copy."""
+"""The guarded replacements of the binding's slow copy and slow calls."""
 
 from __future__ import annotations
 
@@ -7,21 +7,45 @@ import importlib.metadata
 import pytest
 from iroh import iroh_ffi
 
+from sealmesh.transport import binding as binding_module
 from sealmesh.transport import iroh as transport
 
 ADVICE = (
-    "iroh's copy into native buffers is not the code that sealmesh replaces any more: streams now run at the binding's "
-    "own speed. Read _UniffiRustBufferBuilder.write in iroh_ffi.py; if it still copies byte by byte and the "
-    "replacement in sealmesh/transport/iroh.py still fits, take over its new source_digest as BUILDER_SOURCE; if it "
-    "copies at once, remove the replacement."
+    "what sealmesh replaces in iroh's binding is not the code that it knows any more: streams now run at the binding's "
+    "own speed. Read {0} in iroh_ffi.py. If it still works as before and the replacement in transport/binding.py still "
+    "fits, take over the new source_digest; if the binding became fast itself, remove the replacement."
 )
 
 
-class SomeBuilder:
-    """Stands for the class of a later iroh."""
+class OtherBinding:
+    """Stands for the binding of a later iroh."""
 
-    def write(self, value: bytes) -> None:
+    class _UniffiRustBuffer:
+        pass
+
+    class _UniffiRustBufferBuilder:
+        def write(self, value: bytes) -> None:
+            raise NotImplementedError
+
+    class _UniffiHandleMap:
+        pass
+
+    @staticmethod
+    def _uniffi_set_future_result(future: object, code: int) -> None:
         raise NotImplementedError
+
+    @staticmethod
+    async def _uniffi_rust_call_async() -> None:
+        raise NotImplementedError
+
+
+class Bare:
+    """Has no source to read: its parts were made without a file."""
+
+    _UniffiRustBuffer = type("_UniffiRustBuffer", (), {})
+    _UniffiRustBufferBuilder = type("_UniffiRustBufferBuilder", (), {})
+    _UniffiHandleMap = type("_UniffiHandleMap", (), {})
+    _uniffi_set_future_result = _uniffi_rust_call_async = len
 
 
 def lowered(value: bytes) -> bytes:
@@ -33,20 +57,24 @@ def lowered(value: bytes) -> bytes:
         buffer.free()
 
 
-def test_the_replacement_is_in_force_for_the_installed_iroh() -> None:
-    assert transport.FAST_COPY, f"iroh {importlib.metadata.version('iroh')}: {ADVICE}"
+def test_the_replacements_are_in_force_for_the_installed_iroh() -> None:
+    version = importlib.metadata.version("iroh")
+    assert transport.FAST_COPY, f"iroh {version}: {ADVICE.format('_UniffiRustBufferBuilder.write')}"
+    assert transport.FAST_CALLS, f"iroh {version}: {ADVICE.format('_uniffi_rust_call_async')}"
 
 
-def test_code_that_is_not_known_is_left_alone() -> None:
-    before = SomeBuilder.write
-    assert not transport.install_fast_copy(SomeBuilder, iroh_ffi._UniffiRustBuffer, known=transport.BUILDER_SOURCE)
-    assert SomeBuilder.write is before
+@pytest.mark.parametrize("binding", [OtherBinding, Bare])
+def test_code_that_is_not_known_is_left_alone(binding: type) -> None:
+    before = (dict(vars(binding)), dict(vars(binding._UniffiRustBufferBuilder)))  # type: ignore[attr-defined]
+    assert not binding_module.install_fast_copy(binding, known=transport.BUILDER_SOURCE)
+    assert not binding_module.install_fast_calls(binding, known=transport.CALLS_SOURCE)
+    assert (dict(vars(binding)), dict(vars(binding._UniffiRustBufferBuilder))) == before  # type: ignore[attr-defined]
 
 
-def test_a_class_without_source_is_left_alone() -> None:
-    bare = type("Bare", (), {})
-    assert not transport.install_fast_copy(bare, iroh_ffi._UniffiRustBuffer, known=transport.BUILDER_SOURCE)
-    assert not hasattr(bare, "write")
+def test_an_empty_digest_is_never_known() -> None:
+    assert binding_module.source_digest(Bare._UniffiRustBuffer) == ""
+    assert transport.BUILDER_SOURCE
+    assert transport.CALLS_SOURCE
 
 
 @pytest.mark.parametrize("length", [0, 1, 11, 12, 13, 255, 65536, 1 << 20])
