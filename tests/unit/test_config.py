@@ -155,7 +155,9 @@ def test_a_tier_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"model": ["a", "b"]}, "one model"),
         ({"backend": "echo:", "backend_model": [str(number) for number in range(17)]}, "more than 16 models"),
         ({"log_format": "yaml"}, "--log-format: expected one of pretty, json"),
-        ({"relay_url": "https://relay.example", "public_relays": True}, "exclude each other"),
+        ({"plain": True}, "--plain is not available in this version"),
+        ({"allow_plain_hosts": True}, "--allow-plain-hosts is not available in this version"),
+        ({"public_relays": True}, "--public-relays is not available in this version: name a relay"),
         ({"tls_cert": "cert.pem"}, "belong together"),
         ({"policy": "nowhere.toml"}, "is no file"),
         ({"join": "hello"}, "no ticket: one begins with sealmesh1"),
@@ -170,6 +172,17 @@ def test_values_that_cannot_be_used_are_refused_with_words(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         load(home=tmp_path, **flags)
+
+
+@pytest.mark.parametrize("key", ["plain", "allow_plain_hosts", "public_relays"])
+def test_what_this_version_lacks_is_refused_wherever_it_stands(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"SEALMESH_{key.upper()} is not available in this version"):
+        load(home=tmp_path, environment={f"SEALMESH_{key.upper()}": "1"})
+    write(tmp_path / "config.toml", f"{key} = true\n")
+    with pytest.raises(ConfigError, match=f"config.toml: {key} is not available in this version"):
+        load(Mode.CLIENT, home=tmp_path)
+    write(tmp_path / "config.toml", f"{key} = false\n")  # to say that it is not wanted is right
+    assert not getattr(load(home=tmp_path), key)
 
 
 def test_values_that_can_be_used(tmp_path: Path) -> None:

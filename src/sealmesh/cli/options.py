@@ -20,6 +20,12 @@ def _option(name: str, metavar: str | None, help_text: str, panel: str) -> typer
     return option
 
 
+def _not_yet(name: str) -> typer.models.OptionInfo:
+    """An option that this version does not have: hidden, and refused in words by the configuration."""
+    option: typer.models.OptionInfo = typer.Option(name, hidden=True)
+    return option
+
+
 def _switch(name: str, help_text: str, panel: str) -> typer.models.OptionInfo:
     return _option(name, None, help_text, panel)
 
@@ -50,9 +56,7 @@ Parallel = Annotated[str | None, _option("--parallel", "N", "Requests at once.",
 ContextSize = Annotated[str | None, _option("--context-size", "TOKENS", "What one request gets.", _MODEL)]
 Threads = Annotated[str | None, _option("--threads", "N", "Threads of a model in this process.", _MODEL)]
 Embeddings = Annotated[bool, _switch("--embeddings", "The model in this process makes embeddings.", _MODEL)]
-Plain = Annotated[
-    bool, _switch("--plain", "Serve without an inference key: nothing is sealed (tests, migration).", _MODEL)
-]
+Plain = Annotated[bool, _not_yet("--plain")]
 
 Join = Annotated[
     str | None, _option("--join", "TICKET", "Join with this ticket; --join-file is safer (or SEALMESH_TICKET).", _JOIN)
@@ -70,9 +74,7 @@ RequireAttestedHosts = Annotated[
         _POLICY,
     ),
 ]
-AllowPlainHosts = Annotated[
-    bool, _switch("--allow-plain-hosts", "Also send prompts UNSEALED, to hosts without an inference key.", _POLICY)
-]
+AllowPlainHosts = Annotated[bool, _not_yet("--allow-plain-hosts")]
 Policy = Annotated[str | None, _option("--policy", "FILE", "The policy; policy.toml in the home by default.", _POLICY)]
 
 Port = Annotated[str | None, _option("--port", "PORT", "The API; 9337 by default, 0 picks a free one.", _LOCAL)]
@@ -92,7 +94,7 @@ InsecureHttp = Annotated[
 
 Bind = Annotated[str | None, _option("--bind", "ADDRESS:PORT", "The QUIC socket.", _NETWORK)]
 RelayUrl = Annotated[str | None, _option("--relay-url", "URL", "A transport relay of your choice.", _NETWORK)]
-PublicRelays = Annotated[bool, _switch("--public-relays", "Use iroh's public relays.", _NETWORK)]
+PublicRelays = Annotated[bool, _not_yet("--public-relays")]
 
 HomeFolder = Annotated[Path | None, _option("--home", "DIR", "Where keys and state live (or SEALMESH_HOME).", _GENERAL)]
 ConfigFile = Annotated[

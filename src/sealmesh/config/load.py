@@ -47,6 +47,7 @@ class _Option:
         in_file: Whether the configuration file may hold it; secrets may not stand there.
         rival: Another setting that fills the same place; the same source may give only one of the two.
         serving: Whether it means anything only where a model is served.
+        missing: Why this version refuses it, where it does: what is not built yet is never accepted in silence.
     """
 
     attribute: str
@@ -55,6 +56,7 @@ class _Option:
     in_file: bool = True
     rival: str = ""
     serving: bool = False
+    missing: str = ""
 
 
 def _option(key: str, attribute: str, parse: Callable[[object], Any], **more: Any) -> tuple[str, _Option]:
@@ -75,13 +77,18 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("context_size", "context_size", parse.whole_number(128, 16_777_216), serving=True),
         _option("threads", "threads", parse.whole_number(1, 1024), serving=True),
         _option("embeddings", "embeddings", parse.as_flag, serving=True),
-        _option("plain", "plain", parse.as_flag, serving=True),
+        _option("plain", "plain", parse.as_flag, serving=True, missing="every host seals"),
         _option("join", "ticket", parse.as_secret, in_file=False, rival="join_file", environment="SEALMESH_TICKET"),
         _option("join_file", "ticket", parse.as_path, rival="join"),
         _option("mesh_name", "mesh_name", parse.as_name),
         _option("name", "name", parse.as_name),
         _option("require_attested_hosts", "require_attested_hosts", parse.as_tier),
-        _option("allow_plain_hosts", "allow_plain_hosts", parse.as_flag),
+        _option(
+            "allow_plain_hosts",
+            "allow_plain_hosts",
+            parse.as_flag,
+            missing="prompts go only to hosts that they can be sealed to",
+        ),
         _option("policy", "policy", parse.as_path),
         _option("listen", "listen", parse.as_ip),
         _option("port", "port", parse.whole_number(0, 65_535)),
@@ -89,7 +96,9 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("headless", "headless", parse.as_flag),
         _option("bind", "bind", parse.as_bind),
         _option("relay_url", "relay_url", parse.as_url(("http", "https"))),
-        _option("public_relays", "public_relays", parse.as_flag),
+        _option(
+            "public_relays", "public_relays", parse.as_flag, missing="name a relay of your choice with --relay-url"
+        ),
         _option("api_key", "api_keys", parse.as_secret, in_file=False, rival="api_key_file"),
         _option("api_key_file", "api_keys", parse.as_path, rival="api_key"),
         _option("tls_cert", "tls_cert", parse.as_path),
@@ -253,12 +262,19 @@ def _choose(sources: Iterable[_Source]) -> dict[str, tuple[Any, str]]:
                 raise ConfigError(f"{source.title(key)} and {source.title(option.rival)} exclude each other; give one")
             title = source.title(key)
             value = _parsed(option.parse, raw, title)
+            _refuse_missing(option, value, title)
             if isinstance(value, Path) and source.folder is not None:
                 value = source.folder / value
             if key not in chosen and option.rival not in chosen:
                 fresh[key] = (value, title)
         chosen.update(fresh)
     return chosen
+
+
+def _refuse_missing(option: _Option, value: object, title: str) -> None:
+    """Who asks for what is not built must not believe that it is in force."""
+    if option.missing and value:
+        raise ConfigError(f"{title} is not available in this version: {option.missing}")
 
 
 def _read_secret(path: Path, title: str, warnings: list[str]) -> Secret:
@@ -284,8 +300,6 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(f"what was given to join with is no ticket: one begins with {TICKET_PREFIX}")
     if settings.port and settings.port == settings.console_port and not settings.headless:
         raise ConfigError(f"--port and --console-port are both {settings.port}; change one, or set it to 0")
-    if settings.relay_url and settings.public_relays:
-        raise ConfigError("--relay-url and --public-relays exclude each other; give one")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together; give both")
     for key in settings.api_keys:

@@ -78,8 +78,8 @@ class Settings:
         mesh_name: Display name for a mesh that this node makes.
         name: What peers see as this node's name; "" tells them nothing.
         require_attested_hosts: Label of the least tier demanded by flag; None leaves it to the policy file.
-        allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key.
-        plain: Serve without an inference key (tests, migration).
+        allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key; refused in this version.
+        plain: Serve without an inference key; refused in this version.
         policy: The policy file, or None for the default policy.
         listen: IP address of the API; the console is on loopback only.
         port: TCP port of the API; 0 picks a free one.
@@ -87,7 +87,7 @@ class Settings:
         headless: No console.
         bind: `ip:port` of the QUIC socket; None leaves both to the transport.
         relay_url: A transport-level relay of the operator's choice.
-        public_relays: Use iroh's public relays.
+        public_relays: Use iroh's public relays; refused in this version.
         api_keys: Keys that apps must show, any of them; empty demands none.
         tls_cert, tls_key: PEM files for the API, both or neither.
         insecure_http: Plain HTTP off loopback was accepted by name.
