@@ -227,7 +227,10 @@ CLASSES: Final[Mapping[type[SealmeshError], str | Callable[[Any], PublicError]]]
 
 def public_error(error: BaseException) -> PublicError:
     """Say what an app is told about an error; whatever is not ours is `internal_error` without its words."""
-    rule = CLASSES.get(type(error), "internal_error") if isinstance(error, SealmeshError) else "internal_error"
+    if not isinstance(error, SealmeshError):
+        return CODES["internal_error"]
+    # A room's own subclass means to an app what its parent in `sealmesh.errors` means.
+    rule = next(CLASSES[kind] for kind in type(error).__mro__ if kind in CLASSES)
     return CODES[rule] if isinstance(rule, str) else rule(error)
 
 
