@@ -14,7 +14,6 @@ from sealmesh.errors import (
     RoutingError,
     RoutingFault,
     SealmeshError,
-    TransportError,
 )
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "errors.md"
@@ -74,7 +73,7 @@ def test_an_error_object_has_openais_four_members() -> None:
 
 
 def test_an_unknown_class_is_an_internal_error_without_its_words() -> None:
-    class Odd(TransportError):
+    class Odd(SealmeshError):
         pass
 
     for error in (Odd("the secret prompt"), ValueError("the secret prompt")):
