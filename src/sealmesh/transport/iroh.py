@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -264,8 +265,9 @@ class IrohConnection(Connection):
 class IrohEndpoint(Endpoint):
     """A QUIC endpoint. Make one with `bind`."""
 
-    def __init__(self, native: iroh.Endpoint) -> None:
+    def __init__(self, native: iroh.Endpoint, *, loopback: bool) -> None:
         self._native = native
+        self._loopback = loopback  # whether this endpoint is for its own machine only
         self._endpoint_id: bytes = native.id().to_bytes()
         self._accepted: asyncio.Queue[IrohConnection | None] = asyncio.Queue()
         self._handshakes = asyncio.Semaphore(HANDSHAKES_MAX)
@@ -275,22 +277,23 @@ class IrohEndpoint(Endpoint):
 
     @classmethod
     async def bind(cls, *, seed: bytes, bind: str = "0.0.0.0:0", relay_url: str | None = None) -> IrohEndpoint:
-        """Open the sockets: `bind`, and an IPv6 one of the library's own choice.
+        """Open the sockets: one on `bind`, and one of the other IP family that is no wider (see `other_family`).
 
         Args:
             seed: Ed25519 seed of the endpoint key, 32 bytes.
-            bind: `ip:port` to listen on; port 0 takes a free one.
+            bind: `ip:port` or `[ip]:port` to listen on; port 0 takes a free one.
             relay_url: A transport-level relay of the operator's choice; without it, none is ever used.
 
         Raises:
             TransportError: The address cannot be bound, or an argument is malformed.
         """
+        wanted, other = other_family(bind)
         try:
-            relays = iroh.RelayMode.custom_from_urls([relay_url]) if relay_url else iroh.RelayMode.disabled()
-            options = iroh.EndpointOptions(
-                preset=iroh.preset_minimal(), bind_addr=bind, secret_key=seed, alpns=[ALPN], relay_mode=relays
-            )
-            return cls(await iroh.Endpoint.bind(options))
+            return cls(await _bind_native(seed, relay_url, bind, other), loopback=wanted.is_loopback)
+        except _NATIVE_ERRORS:
+            pass  # a machine without the other family has no such socket, and the library then does without
+        try:
+            return cls(await _bind_native(seed, relay_url, bind), loopback=wanted.is_loopback)
         except _NATIVE_ERRORS as error:
             raise TransportError(f"cannot listen on {bind}: {_words(error)}") from error
 
@@ -304,7 +307,7 @@ class IrohEndpoint(Endpoint):
         native = self._native.addr()
         return EndpointAddress(
             endpoint_id=self._endpoint_id,
-            addresses=tuple(native.direct_addresses()),
+            addresses=tuple(one for one in native.direct_addresses() if self._loopback or not _is_loopback(one)),
             relay_url=native.relay_url(),
         )
 
@@ -374,6 +377,43 @@ class IrohEndpoint(Endpoint):
             self._handshakes.release()
         else:
             self._accepted.put_nowait(connection)  # keeps its place until it is taken, so the queue is bounded too
+
+
+def other_family(bind: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]:
+    """Return the address in `bind`, and where the socket of the other IP family belongs.
+
+    Left alone, the library opens that one on all interfaces, whatever was asked for the first: a node that was told to
+    stay on 127.0.0.1 would listen on `[::]`. So it is as wide as the first where that is as wide as can be, and on
+    loopback otherwise.
+
+    Raises:
+        TransportError: It is not `ip:port`.
+    """
+    host, colon, port = bind.rpartition(":")
+    try:
+        if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host) != host.startswith("["):
+            raise ValueError
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise TransportError(f"cannot listen on {one_line(bind)}: not an address like 0.0.0.0:4433") from None
+    if address.version == 4:
+        return address, "[::]:0" if address.is_unspecified else "[::1]:0"
+    return address, "0.0.0.0:0" if address.is_unspecified else "127.0.0.1:0"
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
+async def _bind_native(seed: bytes, relay_url: str | None, *addresses: str) -> iroh.Endpoint:
+    builder = iroh.EndpointBuilder()  # type: ignore[no-untyped-call]  # the binding leaves it out
+    builder.apply_minimal()  # no discovery, no relays, nobody else's servers
+    builder.relay_mode(iroh.RelayMode.custom_from_urls([relay_url]) if relay_url else iroh.RelayMode.disabled())
+    builder.secret_key(seed)
+    builder.alpns([ALPN])
+    for address in addresses:
+        builder.bind_addr(address)
+    return await builder.bind()
 
 
 def _translated(native: iroh.Connection, error: Exception) -> TransportError:
