@@ -361,6 +361,7 @@ PROVOKED = """
         bodies += [{"messages": "SECRET"}, {"messages": [{"role": "SECRET"}]}, {"messages": says, "stop": 3},
                    {"messages": [{"role": "user", "content": "SECRET " * 2000}]}]
         for body in bodies:
+            body["max_tokens"] = 2
             request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", stream=False,
                                      body=json.dumps(body).encode())
             async with await backend.ask(request) as answer:
