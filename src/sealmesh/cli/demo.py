@@ -6,25 +6,24 @@ is run over the plain answer to show that it would have found something.
 
 from __future__ import annotations
 
-import http.client
-import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from sealmesh.cli.processes import NodeProcess
+from sealmesh.cli.stream import start_chat
 from sealmesh.errors import ConfigError
 from sealmesh.sealed.suites import Suite
 
 PROMPT: Final = "In one short sentence: why is the sky blue?"
 _TOKENS: Final = 48
 _RUNS: Final = 5
+_TIMEOUT_S: Final = 60.0  # a demo that hangs shows nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,60 +42,31 @@ def chat(
     """Stream one chat completion over plain HTTP, as any app would.
 
     Raises:
-        ConfigError: The API refused, or the stream ended with an error.
+        SealmeshError: The API refused, or the stream ended with an error or without its proper end.
     """
-    url = urlsplit(api_url)
-    connection = http.client.HTTPConnection(url.hostname or "127.0.0.1", url.port, timeout=60)
-    body = json.dumps(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "stream": True,
-            "temperature": 0,
-            "max_tokens": tokens,
-        }
-    )
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": tokens,
+    }
     began = time.perf_counter()
     first: float | None = None
     pieces: list[str] = []
-    try:
-        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        if response.status != 200:
-            raise ConfigError(f"the API answered {response.status}: {response.read(2000).decode('utf-8', 'replace')}")
-        for delta in _deltas(response):
+    with start_chat(api_url, body, timeout_s=_TIMEOUT_S) as answer:
+        for piece in answer.pieces():
             if first is None:
                 first = time.perf_counter()
-            pieces.append(delta)
+            pieces.append(piece)
             if show is not None:
-                show(delta)
-        headers = {name.lower(): value for name, value in response.getheaders()}
-    finally:
-        connection.close()
+                show(piece)
     ended = time.perf_counter()
     return ChatResult(
         text="".join(pieces),
-        headers=headers,
+        headers=answer.headers,
         first_ms=((first or ended) - began) * 1000,
         total_ms=(ended - began) * 1000,
     )
-
-
-def _deltas(response: http.client.HTTPResponse) -> Iterator[str]:
-    """The pieces of text in a stream of server-sent events, until its proper end."""
-    for line in response:
-        if not line.startswith(b"data: "):
-            continue
-        data = line[6:].strip()
-        if data == b"[DONE]":
-            return
-        event = json.loads(data)
-        if "error" in event:
-            raise ConfigError(f"the answer ended with an error: {event['error'].get('code')}")
-        for choice in event.get("choices", ()):
-            if text := choice.get("delta", {}).get("content"):
-                yield text
-    raise ConfigError("the answer ended without its proper end")
 
 
 def run_demo(*, model: str = "smollm2-135m", say: Callable[[str], None], show: Callable[[str], None]) -> int:
@@ -111,7 +81,8 @@ def run_demo(*, model: str = "smollm2-135m", say: Callable[[str], None], show: C
         The exit code: 0 if everything held, 1 if the search found plaintext.
 
     Raises:
-        ConfigError: A node could not be started or did not answer.
+        ConfigError: A node could not be started.
+        SealmeshError: A node did not answer.
     """
     with tempfile.TemporaryDirectory(prefix="sealmesh-demo-") as folder:
         root = Path(folder)
@@ -178,7 +149,8 @@ def _tell(
     if found or len(would_find) != len(needles):
         say("")
         say(
-            "The search found plaintext on the wire, or was not able to find anything: this must not be. Please report it."
+            "The search found plaintext on the wire, or was not able to find anything: "
+            "this must not be. Please report it."
         )
         return 1
     return 0
