@@ -188,6 +188,30 @@ def demo(
 
 
 @app.command()
+def bench(
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="What is asked; the only usable one by default.")
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", metavar="N", min=1, max=1000, help="Rounds at one stream.")] = 10,
+    streams: Annotated[
+        int, typer.Option("--streams", metavar="N", min=1, max=256, help="Streams at once in a second measurement.")
+    ] = 4,
+    tokens: Annotated[
+        int, typer.Option("--tokens", metavar="N", min=1, max=65_536, help="Length of an answer at most.")
+    ] = 64,
+    home: o.HomeFolder = None,
+    json: o.Json = False,
+) -> None:
+    """Measure the running node as an app feels it: first token, gaps, rate.
+
+    It says too how the answers were sealed and what their hosts had proven.
+    """
+    from sealmesh.cli.bench import run_bench
+
+    raise typer.Exit(run_bench(model, home, runs=runs, streams=streams, tokens=tokens, as_json=json))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
