@@ -51,6 +51,11 @@ class WholeAnswer(BackendAnswer):
         return piece
 
     @property
+    def ready(self) -> bool:
+        """See `BackendAnswer.ready`."""
+        return True
+
+    @property
     def usage(self) -> Usage | None:
         """Token counts, if they were given."""
         return self._usage

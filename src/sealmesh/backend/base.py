@@ -81,6 +81,11 @@ class BackendAnswer(abc.ABC):
         """
 
     @property
+    def ready(self) -> bool:
+        """Whether `read` would return at once, as far as is known: what is ready goes out in one piece."""
+        return False
+
+    @property
     @abc.abstractmethod
     def usage(self) -> Usage | None:
         """Token counts, once the answer has ended and if the engine reported them."""

@@ -53,6 +53,11 @@ class Bridge:
         """Whether the answer is whole or has failed."""
         return self._ended
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` would return at once."""
+        return bool(self._parts) or self._ended
+
     def open(self) -> None:
         """Say that the engine has taken the request."""
         with self._room:

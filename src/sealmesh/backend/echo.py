@@ -241,6 +241,11 @@ class _EchoAnswer(BackendAnswer):
         return bytes(ready[: limits.BACKEND_CHUNK])
 
     @property
+    def ready(self) -> bool:
+        """See `BackendAnswer.ready`."""
+        return not self._spacing and not self._options.delay
+
+    @property
     def usage(self) -> Usage | None:
         """The counts, once all has been read."""
         return self._counts if self._ended else None

@@ -136,6 +136,11 @@ class LlamaAnswer(BackendAnswer):
         return data
 
     @property
+    def ready(self) -> bool:
+        """See `BackendAnswer.ready`."""
+        return self.bridge.ready
+
+    @property
     def usage(self) -> Usage | None:
         """Token counts, once all has been read."""
         return self._usage if self._done else None

@@ -284,6 +284,11 @@ class _EngineAnswer(BackendAnswer):
         self._tail = (self._tail + data)[-limits.BACKEND_TAIL :]
         return data
 
+    @property
+    def ready(self) -> bool:
+        """See `BackendAnswer.ready`."""
+        return bool(self._response.body) or self._response.complete
+
     def _end_of_connection(self) -> None:
         """The engine has closed: right only for events that end with the connection, and have said that they end."""
         if self._response.framed or not self._events or not self._said_end():
