@@ -22,6 +22,7 @@ from sealmesh.limits import ADMISSION_MAX
 from sealmesh.mesh.admission import ACCEPTED, encode_refusal, parse_answer_untrusted
 from sealmesh.mesh.links import Link
 from sealmesh.transport.base import Connection, Stream
+from sealmesh.transport.iroh import IrohEndpoint
 from sealmesh.transport.memory import MemoryNetwork
 from sealmesh.wire.framing import StreamKind
 
@@ -37,7 +38,7 @@ class Guarded:
         self.reached: list[StreamKind] = []
         self.node: Node
 
-    async def start(self, **settings: float) -> Node:
+    async def start(self, **settings: object) -> Node:
         def note(kind: StreamKind) -> Callable[[Link, Stream], asyncio.Future[None]]:
             async def handler(link: Link, stream: Stream) -> None:
                 self.reached.append(kind)
@@ -221,6 +222,33 @@ async def test_a16_a_stranger_who_knocks_learns_nothing_of_the_mesh(guarded: Gua
     connection.close()
     with pytest.raises(ConnectionLostError):  # no stream of the node's own came
         await accepting
+
+
+async def test_a16_a_stranger_who_floods_before_admission_is_cut_at_once() -> None:
+    async with Mesh.running(People()) as mesh:
+        guarded = Guarded(mesh)
+        member = mesh.people.member()
+        # On QUIC, which alone would take 125 MB from each stranger and keep it.
+        endpoint = await IrohEndpoint.bind(seed=member.key.seed.reveal(), bind="127.0.0.1:0")
+        node = await guarded.start(member=member, endpoint=endpoint)  # type: ignore[arg-type]
+        stranger = await IrohEndpoint.bind(seed=b"x" * 32, bind="127.0.0.1:0")
+        try:
+            connection = await stranger.connect(endpoint.address(), timeout_s=LONG_S)
+            first = await connection.open(timeout_s=LONG_S)
+            await first.write(b"\x05\x00")
+
+            async def flood() -> None:
+                for _ in range(90):
+                    stream = await connection.open(timeout_s=LONG_S)
+                    await stream.write(bytes(1 << 20))
+
+            with pytest.raises(TransportError):
+                await asyncio.wait_for(flood(), LONG_S)
+            assert "more bytes than admission takes" in await connection.closed()
+            assert guarded.reached == []
+            assert node.links.count == 0
+        finally:
+            await stranger.close()
 
 
 MALFORMED = {

@@ -10,12 +10,18 @@ import asyncio
 import contextlib
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from sealmesh.errors import NotAdmittedError, RemoteProtocolError, TransportError, VerificationError
 from sealmesh.identity.admission import Admitted
-from sealmesh.limits import ADMISSION_MAX, REFUSAL_LINGER_S, STREAM_OPEN_TIMEOUT_S
+from sealmesh.limits import (
+    ADMISSION_BYTES_MAX,
+    ADMISSION_MAX,
+    ADMISSION_WATCH_S,
+    REFUSAL_LINGER_S,
+    STREAM_OPEN_TIMEOUT_S,
+)
 from sealmesh.transport.base import Connection, Stream
 from sealmesh.wire.framing import MessageReader, StreamKind, encode_message
 
@@ -150,3 +156,29 @@ async def _read_whole_untrusted(stream: Stream, *, maximum: int) -> bytes:
         if len(data) > maximum:
             raise RemoteProtocolError("more bytes than admission takes")
     return data
+
+
+@contextlib.asynccontextmanager
+async def cut_floods(connection: Connection) -> AsyncIterator[None]:
+    """Close a connection that takes in more than admission needs: nothing reads it, so it all stays in memory [TR-10].
+
+    Only what is still there at the second look counts: a member that has just passed may send at once.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+    seen_over = False
+
+    def look() -> None:
+        nonlocal seen_over, timer
+        over = connection.received_bytes > ADMISSION_BYTES_MAX
+        if over and seen_over:
+            connection.close(CloseCode.PROTOCOL, "more bytes than admission takes")
+            return
+        seen_over = over
+        timer = loop.call_later(ADMISSION_WATCH_S, look)
+
+    timer = loop.call_later(ADMISSION_WATCH_S, look)
+    try:
+        yield
+    finally:
+        timer.cancel()

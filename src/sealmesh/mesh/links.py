@@ -34,7 +34,7 @@ from sealmesh.limits import (
     STREAM_OPEN_TIMEOUT_S,
     STREAMS_PER_MEMBER_MAX,
 )
-from sealmesh.mesh.admission import CloseCode, admit_each_other
+from sealmesh.mesh.admission import CloseCode, admit_each_other, cut_floods
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
 from sealmesh.wire.framing import StreamKind
 
@@ -327,7 +327,7 @@ class Links:
         reason = "leaving"
         try:
             self._check_welcome(peer_id)
-            async with asyncio.timeout(self._admission_timeout_s):
+            async with asyncio.timeout(self._admission_timeout_s), cut_floods(connection):
                 admitted = await admit_each_other(
                     connection,
                     dialled=dialled,

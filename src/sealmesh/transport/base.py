@@ -127,6 +127,11 @@ class Connection(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def received_bytes(self) -> int:
+        """How much has come in on this connection so far, read or not; overhead may count."""
+
+    @property
+    @abc.abstractmethod
     def rtt_ms(self) -> float | None:
         """Round-trip time in milliseconds, if measured."""
 

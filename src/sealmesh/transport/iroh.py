@@ -248,6 +248,11 @@ class IrohConnection(Connection):
         return one_line(await self._native.closed())
 
     @property
+    def received_bytes(self) -> int:
+        """See the contract."""
+        return int(self._native.stats().udp_rx_bytes)
+
+    @property
     def rtt_ms(self) -> float | None:
         """See the contract. The library counts whole milliseconds."""
         rtt = self._native.rtt()

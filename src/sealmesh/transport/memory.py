@@ -66,7 +66,9 @@ class MemoryStream(Stream):
             while start < len(data):
                 self._check_writable()
                 self._show(data[:1])
-                start += self._put(data[start:])
+                taken = self._put(data[start:])
+                start += taken
+                self._connection.other._received += taken
                 if start < len(data):
                     await self._outgoing.changed()
             self._check_writable()
@@ -159,6 +161,7 @@ class MemoryConnection(Connection):
         self._inbound: deque[MemoryStream] = deque()
         self._bell: list[asyncio.Future[None]] = []
         self._lost = ""
+        self._received = 0
         self.other: MemoryConnection
 
     @property
@@ -204,6 +207,11 @@ class MemoryConnection(Connection):
         while not self._lost:
             await self._changed()
         return self._lost
+
+    @property
+    def received_bytes(self) -> int:
+        """See the contract."""
+        return self._received
 
     @property
     def rtt_ms(self) -> float | None:

@@ -83,6 +83,11 @@ class RecordingConnection(Connection):
         return await self._inner.closed()
 
     @property
+    def received_bytes(self) -> int:
+        """See `Connection.received_bytes`."""
+        return self._inner.received_bytes
+
+    @property
     def rtt_ms(self) -> float | None:
         """See `Connection.rtt_ms`."""
         return self._inner.rtt_ms

@@ -301,6 +301,16 @@ async def test_a_stream_without_a_byte_shows_nothing(pair: Pair) -> None:
     assert {await exactly(await in_time(pair.far.accept()), 5) for _ in range(2)} == {b"first", b"secon"}  # type: ignore[arg-type]
 
 
+async def test_what_comes_in_is_counted_also_unread(pair: Pair) -> None:
+    near, _far = await pair.stream()
+    before = pair.far.received_bytes
+    await near.write(bytes(100_000))
+    async with asyncio.timeout(LONG_S):
+        while pair.far.received_bytes - before < 100_000:
+            await asyncio.sleep(0)
+    assert pair.far.received_bytes - before < 200_000
+
+
 # --- reset ----------------------------------------------------------------------------------------------------------
 
 
