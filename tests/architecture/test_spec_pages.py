@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "docs" / "spec"
-PAGES = {"AD": "admission.md", "RE": "records.md", "ST": "statements.md", "CH": "challenge.md", "EX": "exchange.md"}
+PAGES = {
+    "TR": "streams.md",
+    "AD": "admission.md",
+    "RE": "records.md",
+    "ST": "statements.md",
+    "CH": "challenge.md",
+    "EX": "exchange.md",
+}
 
 
 def generator() -> ModuleType:

@@ -104,6 +104,17 @@ async def test_a12_a_member_that_does_not_read_its_records_is_cut_off() -> None:
         assert "does not read" in await connection.closed()
 
 
+async def test_a12_who_was_dialled_and_ends_the_records_stream_ends_the_link() -> None:
+    async def refuse(link: Link, stream: Stream) -> None:
+        await stream.finish()
+
+    async with Mesh.running(People()) as mesh:
+        a, b = await mesh.add(gossip=True), await mesh.add(handlers={StreamKind.RECORDS: refuse})
+        await mesh.link(a, b)
+        await until(lambda: bool(b.lost))
+        assert "no records stream" in b.lost[0][1]
+
+
 async def test_a12_a_records_stream_that_ends_ends_the_link_that_lives_by_it() -> None:
     async with Mesh.running(People()) as mesh:
         a = await mesh.add(gossip=True)

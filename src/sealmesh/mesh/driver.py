@@ -42,7 +42,7 @@ class _Outbox:
         self.emptied.set()
 
     def put(self, message: bytes) -> bool:
-        """Add a message; False if the peer has left too many unread."""
+        """Add a message; False if the peer has left too many unread [TR-15]."""
         if len(self._messages) >= GOSSIP_QUEUE_MAX:
             return False
         self._messages.append(message)
@@ -145,7 +145,7 @@ class GossipDriver:
                 await self._talk(link, stream)
         except TransportError as error:
             _log.debug("no records with %s: %s", link.peer_id.hex()[:12], type(error).__name__)
-            link.close(CloseCode.LEAVING, "no records stream")
+        link.close(CloseCode.LEAVING, "no records stream")  # a link lives as long as this stream [TR-14]
 
     async def _serve(self, link: Link, stream: Stream) -> None:
         if link.dialled or (link.peer_id in self._outboxes and self._outboxes[link.peer_id].link is link):

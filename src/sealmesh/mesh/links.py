@@ -220,7 +220,7 @@ class Links:
             keeper.cancel()
 
     def recheck(self, check: Callable[[Admitted], None]) -> int:
-        """Disconnect every member that is out now; `check` raises VerificationError for one.
+        """Disconnect every member that is out now [AD-23] [TR-13]; `check` raises VerificationError for one.
 
         To be called when the policy changed, and from time to time because grants end. Returns how many were cut.
         """
@@ -235,7 +235,7 @@ class Links:
         return cut
 
     def shun(self, peer_id: bytes, seconds: float) -> None:
-        """Cut a member that misbehaves, and have nothing to do with it for a while."""
+        """Cut a member that misbehaves, and have nothing to do with it for a while [TR-13]."""
         self._shunned[peer_id] = asyncio.get_running_loop().time() + seconds
         link = self.get(peer_id)
         if link is not None:
@@ -327,6 +327,7 @@ class Links:
         reason = "leaving"
         try:
             self._check_welcome(peer_id)
+            # [TR-10]
             async with asyncio.timeout(self._admission_timeout_s), cut_floods(connection):
                 admitted = await admit_each_other(
                     connection,
@@ -354,7 +355,7 @@ class Links:
             if in_use is not None:
                 in_use.close(CloseCode.DUPLICATE, "another link is in use")
             self._links[peer_id] = link
-            connection.allow_streams(STREAMS_PER_MEMBER_MAX)
+            connection.allow_streams(STREAMS_PER_MEMBER_MAX)  # [TR-5]
             self._tell_new(link)
             return link
         finally:

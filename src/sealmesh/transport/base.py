@@ -84,7 +84,7 @@ class Stream(abc.ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Also after a proper finish: whatever direction has not ended is not wanted any more.
+        # [TR-2] Also after a proper finish: whatever direction has not ended is not wanted any more.
         await self.reset()
 
 

@@ -328,7 +328,7 @@ class IrohEndpoint(Endpoint):
             raise TransportTimeoutError("nobody with that id answered in time") from error
         except _NATIVE_ERRORS as error:
             raise TransportError(f"cannot connect: {_words(error)}") from error
-        if connection.remote_id != address.endpoint_id:
+        if connection.remote_id != address.endpoint_id:  # [TR-1]
             connection.close(1, "wrong endpoint")
             raise TransportError("another endpoint answered")
         return connection
