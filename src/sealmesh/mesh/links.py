@@ -77,14 +77,20 @@ class Link:
         """How packets reach the member."""
         return self._connection.path
 
-    async def open_stream(self, kind: StreamKind) -> Stream:
+    async def open_stream(self, kind: StreamKind, *, write_kind: bool = True) -> Stream:
         """Open a stream; its kind byte goes out at once, so that the peer's clock for it starts with ours.
+
+        Args:
+            kind: What the stream is for.
+            write_kind: False where the caller's first write begins with the kind byte: one write less.
 
         Raises:
             TransportTimeoutError: No stream became free in time.
             TransportError: The link is gone.
         """
         stream = await self._connection.open(timeout_s=STREAM_OPEN_TIMEOUT_S)
+        if not write_kind:
+            return stream
         try:
             await stream.write(bytes([kind]))
         except BaseException:

@@ -28,7 +28,7 @@ from sealmesh.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from sealmesh.limits import CONNECT_TIMEOUT_S, HANDSHAKES_MAX, WRITE_CHUNK
+from sealmesh.limits import CONNECT_TIMEOUT_S, HANDSHAKES_MAX, READ_CHUNK, WRITE_CHUNK
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
 from sealmesh.transport.binding import NativeCall, install_fast_calls, install_fast_copy
 from sealmesh.transport.words import one_line
@@ -86,7 +86,8 @@ class IrohStream(Stream):
             return b""
         if self._reading is None:
             await self._take_turns()
-            self._reading = NativeCall(self._receiving.read(max_bytes))
+            # A call costs more than the bytes: what a short read leaves is there for the next one.
+            self._reading = NativeCall(self._receiving.read(max(max_bytes, READ_CHUNK)))
         try:
             data = await self._reading.wait()
         except _NATIVE_ERRORS as error:
