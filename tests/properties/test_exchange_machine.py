@@ -153,14 +153,14 @@ class ExchangeMachine(RuleBasedStateMachine):
         if arrive:
             self._deliver(not by_client, 100, False)
 
-    @rule(picks=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=8), arrive=st.booleans())
-    def get_on(self, picks: list[tuple[bool, int]], arrive: bool) -> None:
-        """Several steps of what the table allows, seldom an ERROR; what is sent arrives, or waits."""
-        for by_client, pick in picks:
+    @rule(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=8))
+    def get_on(self, steps: list[tuple[bool, int, int]]) -> None:
+        """Several steps of what the table allows, seldom an ERROR; what is sent arrives at once, or waits."""
+        for by_client, pick, wait in steps:
             kinds = [kind for kind in KINDS if self._allowed(by_client, kind) is not None]
             if kinds:
-                self._send(by_client, kinds[pick % max(1, len(kinds) - 1)], b"some text")
-                if arrive:
+                self._send(by_client, kinds[pick % max(1, len(kinds) - 1) if pick < 7 else -1], b"some text")
+                if not wait:
                     self._deliver(not by_client, 100, False)
 
     def _send(self, by_client: bool, kind: str, data: bytes) -> None:
