@@ -129,7 +129,7 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
                 _text(peer, "name"),
                 ", ".join(names[:_SHOWN_MODELS]) + more,
                 _text(peer, "tier"),
-                ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "PLAIN",
+                ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "-",
                 span(peer.get("evidence_age_s")),
                 path if peer.get("connected") else "not connected",
             )

@@ -20,11 +20,11 @@ def test_hosts_say_what_they_are_and_what_that_is_worth() -> None:
     assert lines[-1] == "  self-asserted: a software key answered; its owner can read prompts"
 
 
-def test_a_refused_host_says_why_and_a_plain_one_is_plain() -> None:
+def test_a_refused_host_says_why_and_claims_nothing_of_how_it_would_be_sealed_to() -> None:
     peer = copy.deepcopy(STATUS["peers"][0])
     peer |= {"refused": ["tier: hardware-rooted wanted", "evidence: too old"], "sealed_suites": [], "connected": False}
     lines = host_lines([peer], PLAIN)
-    assert "PLAIN" in lines[1]
+    assert lines[1].split()[4] == "-"
     assert "not connected" in lines[1]
     assert lines[2] == "  3f9c3f9c3f9c… is not used: tier: hardware-rooted wanted; evidence: too old"
 

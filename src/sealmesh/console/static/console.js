@@ -38,7 +38,7 @@ const show = (status) => {
   ]));
   fill("peers", status.peers.map((peer) => [
     peer.endpoint_id.slice(0, 10), peer.name, peer.role, peer.tier, peer.code_measured ? "yes" : "no",
-    peer.operator_blind, peer.sealed_suites.join(", ") || "plain", peer.path,
+    peer.operator_blind, peer.sealed_suites.join(", ") || "-", peer.path,
     peer.evidence_age_s === null ? null : `${Math.round(peer.evidence_age_s)} s`, peer.refused.join("; "),
   ]));
 };
