@@ -7,7 +7,7 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-# --- HTTP, from apps on this machine  ---
+# --- HTTP, from apps on this machine ---
 HTTP_BODY_MAX: Final = 64 * MIB  # images and long contexts fit; more is a mistake or an attack
 HTTP_HEAD_MAX: Final = 64 * KIB  # uvicorn alone takes 10 MB
 HTTP_HEADERS_MAX: Final = 100  # uvicorn alone takes 10,000
@@ -28,7 +28,7 @@ CONSOLE_CONNECTIONS_MAX: Final = 64  # a few browser tabs and a watcher
 CONSOLE_BODY_MAX: Final = 4 * KIB  # what changes something says little
 EVENTS_KEEPALIVE_S: Final = 15.0  # `/api/events` says something at least this often
 
-# --- streams between nodes  ---
+# --- streams between nodes ---
 STREAMS_PER_MEMBER_MAX: Final = 1024  # PROTOCOL.md, Streams
 STREAM_OPEN_TIMEOUT_S: Final = 5.0  # open_bi blocks silently when none is free
 STREAM_KIND_TIMEOUT_S: Final = 10.0  # the first frame of a stream arrives within this
@@ -51,7 +51,7 @@ TICKET_MAX: Final = 4 * KIB  # characters; eight addresses, a relay URL and a lo
 REVOCATIONS_MAX: Final = 512 * KIB  # about 15,000 endpoint ids; fits one records message
 ISSUERS_MAX: Final = 8  # successors of one mesh's first issuer; each is a signature to keep
 
-# --- the sealed exchange  ---
+# --- the sealed exchange ---
 FRAME_MAX: Final = 64 * KIB  # ciphertext of one frame
 ENCAPSULATION_MAX: Final = 2 * KIB  # the larger suite needs 1,168 bytes
 HEAD_CONTENT_MAX: Final = 16 * KIB  # method, path, a few headers
@@ -85,7 +85,7 @@ ERROR_MESSAGE_MAX: Final = 1 * KIB  # bytes of an error's words
 RETRY_AFTER_MAX: Final = 24 * 3600  # seconds; a host cannot send a client away for longer
 TOKENS_MAX: Final = 1 << 40  # of one exchange; a larger count is a lie
 
-# --- records  ---
+# --- records ---
 SUMMARY_MAX: Final = 1 * KIB
 KEYS_PART_MAX: Final = 96 * KIB
 EVIDENCE_MAX: Final = 64 * KIB
@@ -119,7 +119,7 @@ POSTURE_VALUE_MAX: Final = 512  # bytes; a state and its reason in words
 EPOCHS_PER_KEYS_PART_MAX: Final = 3  # previous, current, next
 CLOCK_PARTING_S: Final = 5.0  # wall clock and sleep-counting clock may differ by this
 
-# --- statements and challenges  ---
+# --- statements and challenges ---
 HOST_STATEMENT_LIFETIME_S: Final = 3600
 HOST_STATEMENT_RENEW_S: Final = 300
 CHALLENGE_BATCH_MAX: Final = 1024
@@ -138,7 +138,7 @@ STATEMENT_TEXT_MAX: Final = 128  # bytes of one text in a statement
 ENVELOPE_RECORDS_MAX: Final = 64  # a chain, collateral and a few reports
 MERKLE_PATH_MAX: Final = 10  # the depth of a tree over CHALLENGE_BATCH_MAX leaves
 
-# --- backends  ---
+# --- backends ---
 BACKEND_HEAD_MAX: Final = 64 * KIB
 BACKEND_ERROR_BODY_MAX: Final = 256 * KIB  # an engine's error object; more is cut off and replaced
 BACKEND_CONNECT_TIMEOUT_S: Final = 10.0
