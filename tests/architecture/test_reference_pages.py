@@ -64,7 +64,7 @@ def test_every_flag_of_a_node_is_a_setting() -> None:
     page = (REFERENCE / "cli.md").read_text()
     serve = page.partition("## `sealmesh serve`")[2].partition("\n## ")[0]
     flags = set(re.findall(r"^  --([a-z-]+)", serve, re.MULTILINE))
-    without = {"record_streams", "api_key", "backend_key", "response_head_timeout_s", "response_body_timeout_s"}
+    without = {"api_key", "backend_key", "response_head_timeout_s", "response_body_timeout_s"}
     wanted = {key.replace("_", "-") for key, option in OPTIONS.items() if key not in without and not option.missing}
     assert flags == wanted | {"home", "config"}
 

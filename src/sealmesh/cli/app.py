@@ -76,7 +76,6 @@ def serve(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
-    record_streams: o.RecordStreams = None,
 ) -> None:
     """Serve a model to a mesh; without a ticket, make one.
 
@@ -107,7 +106,6 @@ def client(
     home: o.HomeFolder = None,
     config: o.ConfigFile = None,
     log_format: o.LogFormatOption = None,
-    record_streams: o.RecordStreams = None,
 ) -> None:
     """Ask the mesh by an API on this machine; serve nothing.
 

@@ -103,9 +103,5 @@ ConfigFile = Annotated[
 LogFormatOption = Annotated[
     str | None, _option("--log-format", "pretty|json", "Lines for people on stderr, or JSON lines on stdout.", _GENERAL)
 ]
-RecordStreams = Annotated[
-    str | None,
-    typer.Option("--record-streams", hidden=True, help="Write every byte of the streams above QUIC into this folder."),
-]
 
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]

@@ -26,7 +26,9 @@ SECRET_FILE_MAX: Final = 16 * KIB  # a ticket or a list of API keys is far small
 API_KEY_MIN: Final = 16  # characters; shorter keys can be guessed over a network
 
 #: Names in the environment that are ours and are no settings.
-_OTHER_ENVIRONMENT: Final = frozenset({"SEALMESH_DEBUG", "SEALMESH_TICKET_FD"})
+_OTHER_ENVIRONMENT: Final = frozenset(
+    {"SEALMESH_DEBUG", "SEALMESH_TICKET_FD", "SEALMESH_RECORD_STREAMS", "SEALMESH_MODEL_CACHE"}
+)
 
 
 def default_home() -> Path:
@@ -105,7 +107,6 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("tls_key", "tls_key", parse.as_path),
         _option("insecure_http", "insecure_http", parse.as_flag),
         _option("log_format", "log_format", parse.one_of(LogFormat)),
-        _option("record_streams", "record_streams", parse.as_path),
         _option("response_head_timeout_s", "response_head_timeout_s", parse.as_seconds),
         _option("response_body_timeout_s", "response_body_timeout_s", parse.as_seconds),
     )

@@ -94,7 +94,6 @@ class Settings:
         log_format: Pretty or JSON lines.
         response_head_timeout_s: A host that pings but sends no head for so long is given up. Seconds.
         response_body_timeout_s: The same for the next piece of body. Seconds.
-        record_streams: Write every byte of the streams above QUIC into this folder, as a relay would see it.
         warnings: What the operator should be told at start, in words.
     """
 
@@ -131,7 +130,6 @@ class Settings:
     log_format: LogFormat = LogFormat.PRETTY
     response_head_timeout_s: float = RESPONSE_HEAD_TIMEOUT_S
     response_body_timeout_s: float = RESPONSE_BODY_TIMEOUT_S
-    record_streams: Path | None = None
     warnings: tuple[str, ...] = ()
 
     @property
