@@ -6,18 +6,15 @@ the way of a request needs. Nothing of a field's value ever gets into an error.
 
 from __future__ import annotations
 
-import codecs
-import itertools
-import re
 from typing import Final
 
 import msgspec
 
 from sealmesh.api.errors import refusal
 from sealmesh.limits import JSON_DEPTH_MAX, NAME_MAX
+from sealmesh.wire.jsontext import is_deeper_than, is_utf8
 from sealmesh.wire.operations import Operation
 
-_UTF8_SLICE: Final = 64 * 1024
 _SESSION_MAX: Final = 256  # bytes; a longer key holds no conversation together
 _LOOK: Final = 64  # bytes of a field that are looked at to tell its type
 
@@ -38,13 +35,6 @@ class _Top(msgspec.Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Top)
-# An unfinished string or escape is taken to the end, so that no byte is ever looked at twice.
-_STRING_OR_NOT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"]++', re.DOTALL)
-_NOT_BRACKETS: Final = bytes(each for each in range(256) if each not in b"[]{}")
-_STEP: Final = [0] * 256
-_STEP[ord("[")] = _STEP[ord("{")] = 1
-_STEP[ord("]")] = _STEP[ord("}")] = -1
-
 #: Which field carries the question, and the JSON types that it may have.
 _QUESTION: Final = {
     Operation.CHAT_COMPLETIONS: ("messages", b"[", "a list of messages"),
@@ -130,16 +120,8 @@ def require_utf8_untrusted(body: bytes) -> None:
     Raises:
         RequestError: 400 `invalid_json`.
     """
-    if body.isascii():
-        return
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with memoryview(body) as view:
-            for at in range(0, len(body), _UTF8_SLICE):
-                decoder.decode(view[at : at + _UTF8_SLICE])
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        raise refusal("invalid_json") from None
+    if not is_utf8(body):
+        raise refusal("invalid_json")
 
 
 def require_shallow_untrusted(body: bytes) -> None:
@@ -148,15 +130,5 @@ def require_shallow_untrusted(body: bytes) -> None:
     Raises:
         RequestError: 400 `invalid_json`.
     """
-    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
-        return
-    depth = 0
-    for found in _STRING_OR_NOT.finditer(body):
-        if body[found.start()] == 0x22:
-            continue
-        brackets = found.group().translate(None, _NOT_BRACKETS)
-        if brackets:
-            steps = itertools.accumulate(map(_STEP.__getitem__, brackets), initial=depth)
-            for depth in steps:
-                if depth > JSON_DEPTH_MAX:
-                    raise refusal("invalid_json", f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")
+    if is_deeper_than(body, JSON_DEPTH_MAX):
+        raise refusal("invalid_json", f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")
