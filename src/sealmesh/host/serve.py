@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Final
 
 from sealmesh.backend.base import Backend, BackendRequest, Usage
-from sealmesh.errors import BackendError, RemoteProtocolError, TransportError
-from sealmesh.host.openings import OpeningRates
+from sealmesh.errors import BackendError, RemoteProtocolError, TransportError, TransportTimeoutError
+from sealmesh.host.openings import BodyBudget, OpeningRates, Places
 from sealmesh.host.rebuild import rebuild_request_untrusted
-from sealmesh.limits import FIRST_FRAME_TIMEOUT_S, HOST_SILENCE_S, PING_INTERVAL_S, READ_CHUNK
+from sealmesh.host.sender import AnswerSender, HostTimes
+from sealmesh.limits import ERROR_MESSAGE_MAX, KIB, READ_CHUNK, TOKENS_MAX
 from sealmesh.sealed.exchange import (
     BodyEvent,
     EndEvent,
@@ -31,13 +32,14 @@ from sealmesh.sealed.exchange import (
     Trailer,
 )
 from sealmesh.sealed.keyring import KeyRing
+from sealmesh.sealed.messages import UnacceptableRequestError, check_error
 from sealmesh.sealed.refusal import Refusal, encode_refusal
 from sealmesh.transport.base import Stream
 
 _log = logging.getLogger("sealmesh.host")
 
-#: So many requests wait for each slot of the engine; beyond, the host says busy and the asker goes elsewhere.
-_QUEUE_PER_SLOT: Final = 8
+#: A larger body is parsed beside the event loop: other askers must hear from this host each second.
+_INLINE_MAX: Final = 256 * KIB
 
 
 class HostCounters:
@@ -62,6 +64,9 @@ class SealedService:
         monotonic: Seconds of a clock that never jumps.
         random: Random bytes.
         counters: Counts exchanges and tokens.
+        times: How long askers may take.
+        rates: How many openings a peer has.
+        bodies: How much memory requests have.
     """
 
     def __init__(
@@ -74,6 +79,9 @@ class SealedService:
         monotonic: Callable[[], float],
         random: Callable[[int], bytes],
         counters: HostCounters,
+        times: HostTimes | None = None,
+        rates: OpeningRates | None = None,
+        bodies: BodyBudget | None = None,
     ) -> None:
         self._endpoint_id = endpoint_id
         self._keyring = keyring
@@ -82,7 +90,10 @@ class SealedService:
         self._monotonic = monotonic
         self._random = random
         self._counters = counters
-        self._rates = OpeningRates()
+        self._times = times or HostTimes()
+        self._rates = rates or OpeningRates()
+        self._bodies = bodies or BodyBudget()
+        self._places = Places(backend.parallel)
         self._names = frozenset(model.name for model in backend.models())
         self._draining = False
         self._idle = asyncio.Event()
@@ -91,200 +102,196 @@ class SealedService:
     @property
     def open_exchanges(self) -> int:
         """How many exchanges are running."""
-        return self._counters.open
+        return self._places.open
 
     async def drain(self, grace_s: float) -> None:
         """Refuse what is new as busy; wait until what runs has ended, at most `grace_s`."""
         self._draining = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
 
     async def serve(self, peer: bytes, stream: Stream) -> None:
-        """Serve one stream whose kind byte, 0xE1, has been read.
+        """Serve one stream whose kind byte, 0xE1, has been read. What goes wrong on it ends here.
 
         Args:
             peer: The endpoint id that is connected; it is charged for the opening.
             stream: The stream, reset on every way out but the proper one.
         """
         async with stream:
-            if self._draining or not self._has_room():
-                await self._refuse(stream, Refusal.BUSY)
-                return
-            if not self._rates.take(peer, self._monotonic()):
+            # First the peer's own account: who floods is charged also while there is no room.
+            if not self._rates.take(peer, self._monotonic()) or self._draining or not self._places.take(peer):
                 await self._refuse(stream, Refusal.BUSY)
                 return
             self._counters.open += 1
             self._idle.clear()
             try:
-                await self._exchange(stream)
+                await _Exchange(self, peer, stream).run()
             finally:
+                self._places.give_back(peer)
                 self._counters.open -= 1
-                if self._counters.open == 0:
+                if self._places.open == 0:
                     self._idle.set()
-
-    def _has_room(self) -> bool:
-        slots = self._backend.parallel
-        return slots == 0 or self._counters.open < slots * (1 + _QUEUE_PER_SLOT)
 
     async def _refuse(self, stream: Stream, code: Refusal) -> None:
         self._counters.refused[code.name.lower()] += 1
-        with contextlib.suppress(TransportError):
-            await stream.write(encode_refusal(code))
-            await stream.finish()
+        with contextlib.suppress(TransportError, TimeoutError):
+            async with asyncio.timeout(self._times.silence):
+                await stream.write(encode_refusal(code))
+                await stream.finish()
 
-    async def _exchange(self, stream: Stream) -> None:
-        exchange = HostExchange(self._keyring, endpoint_id=self._endpoint_id, random=self._random, kind_read=True)
-        sender = _Sender(stream, exchange)
+
+class _Exchange:
+    """One exchange of a service, from its first byte to its end."""
+
+    def __init__(self, service: SealedService, peer: bytes, stream: Stream) -> None:
+        self._service = service
+        self._peer = peer
+        self._stream = stream
+        self._sealed = HostExchange(
+            service._keyring, endpoint_id=service._endpoint_id, random=service._random, kind_read=True
+        )
+        self._sender = AnswerSender(stream, self._sealed, service._times)
+        self._held = 0  # bytes of the body, taken from the service's budget
+
+    async def run(self) -> None:
+        """Run it to its end, whichever that is."""
         try:
             async with asyncio.TaskGroup() as group:
-                # When the asker has left, a ping fails, and the group then stops the answer, also in a long prefill.
-                await self._run(stream, exchange, sender, group)
-                await sender.stop_pings()
-        except* TransportError:
-            _log.debug("an asker left before its answer was whole")
+                await self._answer_or_say_why(group)
+                await self._sender.stop_pings()
+        except* TransportError as failures:
+            _log.debug("an exchange ended early: %s", failures.exceptions[0])
         finally:
-            exchange.wipe()
+            self._sealed.wipe()
+            self._service._bodies.give_back(self._peer, self._held)
 
-    async def _run(
-        self, stream: Stream, exchange: HostExchange, sender: _Sender, group: asyncio.TaskGroup
-    ) -> None:
+    async def _answer_or_say_why(self, group: asyncio.TaskGroup) -> None:
+        refused = self._service._counters.refused
         try:
-            request = await self._receive(stream, exchange, sender, group)
-            await self._answer(sender, request)
+            request = await self._receive(group)
+            await self._answer(request)
+        except TransportError:
+            raise
         except RemoteProtocolError as error:
-            await sender.stop_pings()
             _log.info("an exchange broke the protocol: %s", error.reason)
-            self._counters.refused[_refusal_name(error.code)] += 1
-            if exchange.refusal is not None:
-                await stream.write(exchange.refusal)
-                await stream.finish()
-        except TimeoutError:
-            await sender.stop_pings()
-            _log.info("an asker fell silent before its request was whole")
+            refused[_refusal_name(error)] += 1
+            if self._sealed.refusal is None:
+                raise TransportError("an exchange broke the protocol") from error  # the stream is reset
+            await self._sender.stop_pings()
+            await self._sender.end_with(self._sealed.refusal)
         except BackendError as error:
-            self._counters.refused[error.code] += 1
-            await sender.send_error(
-                SealedError(
-                    status=error.status,
-                    code=error.code,
-                    message=error.message,
-                    retry_after_s=error.retry_after_s,
-                )
+            refused[error.code] += 1
+            await self._sender.send_error(sealed_error(error))
+        except Exception as error:
+            # A bug of ours: named, so that it is found; without its words, which may be somebody's.
+            _log.error("an exchange failed in this host: %s", type(error).__name__)
+            refused["internal_error"] += 1
+            await self._sender.send_error(
+                SealedError(status=500, code="internal_error", message="The host made a mistake.")
             )
 
-    async def _receive(
-        self, stream: Stream, exchange: HostExchange, sender: _Sender, group: asyncio.TaskGroup
-    ) -> BackendRequest:
-        """Read the request to its authenticated end and rebuild it; nothing was acted on before (PROTOCOL.md)."""
+    async def _receive(self, group: asyncio.TaskGroup) -> BackendRequest:
+        """Read the request to its authenticated end and rebuild it; nothing was acted on before [EX-38].
+
+        Raises:
+            RemoteProtocolError: It broke the protocol, or ended without its end.
+            TransportError: The asker left, gave up, fell silent or was too slow.
+            BackendError: It is one that this host does not answer.
+        """
+        service, times = self._service, self._service._times
         head: RequestHead | None = None
         body = bytearray()  # grows in place: pieces that are joined would be held twice
         heard = 0
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(FIRST_FRAME_TIMEOUT_S) as silence:
-            while True:
-                data = await stream.read(READ_CHUNK)
-                if not data:
-                    exchange.receive_eof_untrusted()
-                    raise RemoteProtocolError("the request ended without its authenticated end")
-                for event in exchange.receive_untrusted(data, self._now()):
-                    match event:
-                        case Opened():
-                            sender.start(group)
-                        case HeadEvent():
-                            head = event.head
-                        case BodyEvent():
-                            body += event.data
-                        case ErrorEvent():
-                            raise TransportError("the asker gave up")
-                        case EndEvent():
-                            if head is None:
-                                raise RemoteProtocolError("the request ended without a head")
-                            return rebuild_request_untrusted(head, body, serves=self._names.__contains__)
-                if exchange.heard != heard:
-                    # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-62].
-                    heard = exchange.heard
-                    silence.reschedule(loop.time() + HOST_SILENCE_S)
+        deadline = loop.time() + times.request
+        idle_at = loop.time() + times.request_idle
+        try:
+            async with asyncio.timeout(times.first_frame) as silence:
+                while True:
+                    data = await self._stream.read(READ_CHUNK)
+                    if not data:
+                        self._sealed.receive_eof_untrusted()
+                        raise RemoteProtocolError("the request ended without its authenticated end")
+                    for event in self._sealed.receive_untrusted(data, service._now()):
+                        match event:
+                            case Opened():
+                                self._sender.start(group)
+                            case HeadEvent():
+                                head = event.head
+                            case BodyEvent():
+                                self._hold(len(event.data))
+                                body += event.data
+                                idle_at = loop.time() + times.request_idle
+                            case ErrorEvent():
+                                raise TransportError("the asker gave up")
+                            case EndEvent():
+                                silence.reschedule(None)
+                                return await self._rebuild(head, body)
+                    if self._sealed.heard != heard:
+                        # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-61].
+                        heard = self._sealed.heard
+                        silence.reschedule(min(loop.time() + times.silence, idle_at, deadline))
+        except TimeoutError as error:
+            raise TransportTimeoutError("the asker fell silent before its request was whole") from error
 
-    async def _answer(self, sender: _Sender, request: BackendRequest) -> None:
-        async with await self._backend.ask(request) as answer:
-            await sender.send_head(ResponseHead(status=answer.status, headers=answer.headers))
+    def _hold(self, length: int) -> None:
+        """Take memory for some of the body.
+
+        Raises:
+            BackendError: There is none now.
+        """
+        if not self._service._bodies.take(self._peer, length):
+            raise BackendError(503, "busy", "the host holds as many requests as it can", retry_after_s=1)
+        self._held += length
+
+    async def _rebuild(self, head: RequestHead | None, body: bytearray) -> BackendRequest:
+        if head is None:  # the table of frames does not allow it
+            raise RemoteProtocolError("the request ended without a head")
+        serves = self._service._names.__contains__
+        if len(body) <= _INLINE_MAX:
+            return rebuild_request_untrusted(head, body, serves=serves)
+        return await asyncio.to_thread(rebuild_request_untrusted, head, body, serves=serves)
+
+    async def _answer(self, request: BackendRequest) -> None:
+        async with await self._service._backend.ask(request) as answer:
+            await self._sender.send_head(ResponseHead(status=answer.status, headers=answer.headers))
             while chunk := await answer.read():
-                await sender.send_body(chunk)
+                await self._sender.send_body(chunk)
             usage = answer.usage or Usage()
-        await sender.finish(
-            Trailer(
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cached_tokens=usage.cached_tokens,
-            )
-        )
-        self._counters.done += 1
-        self._counters.prompt_tokens += usage.prompt_tokens
-        self._counters.completion_tokens += usage.completion_tokens
+        trailer = trailer_of(usage)
+        await self._sender.finish(trailer)
+        counters = self._service._counters
+        counters.done += 1
+        counters.prompt_tokens += trailer.prompt_tokens
+        counters.completion_tokens += trailer.completion_tokens
 
 
-def _refusal_name(code: int) -> str:
+def trailer_of(usage: Usage) -> Trailer:
+    """What an engine counted, within what a trailer takes [EX-35]: a wrong count must not spoil a whole answer."""
+    return Trailer(
+        prompt_tokens=min(max(0, usage.prompt_tokens), TOKENS_MAX),
+        completion_tokens=min(max(0, usage.completion_tokens), TOKENS_MAX),
+        cached_tokens=min(max(0, usage.cached_tokens), TOKENS_MAX),
+    )
+
+
+def sealed_error(error: BackendError) -> SealedError:
+    """Say an engine's error in a form that travels [EX-36]; what does not fit is replaced."""
+    said = SealedError(
+        status=error.status,
+        code=error.code,
+        message=error.message.encode("utf-8", "replace")[:ERROR_MESSAGE_MAX].decode("utf-8", "ignore"),
+        retry_after_s=error.retry_after_s,
+    )
+    if check_error(said) is None:
+        return said
+    status = error.status if 400 <= error.status <= 599 else 502
+    return SealedError(status=status, code="backend_error", message="The host's engine failed.")
+
+
+def _refusal_name(error: RemoteProtocolError) -> str:
     """Under which name a broken exchange is counted."""
-    return Refusal(code).name.lower() if code else "protocol_violation"
-
-
-class _Sender:
-    """Seals and writes in one order, and sees to it that some frame goes out at least each second.
-
-    Frames must go out in the order in which they were sealed, so sealing and writing are one step under a lock.
-    """
-
-    def __init__(self, stream: Stream, exchange: HostExchange) -> None:
-        self.started = False
-        self._stream = stream
-        self._exchange = exchange
-        self._lock = asyncio.Lock()
-        self._sent_since_ping = False
-        self._pinger: asyncio.Task[None] | None = None
-
-    def start(self, group: asyncio.TaskGroup) -> None:
-        """HEAD has authenticated: from now on the asker hears from us each second."""
-        self.started = True
-        self._pinger = group.create_task(self._ping(), name="sealmesh-ping")
-
-    async def _ping(self) -> None:
-        # The first goes out at once, so that the asker knows within a round trip that its request was opened.
-        while True:
-            if not self._sent_since_ping:
-                async with self._lock:
-                    await self._stream.write(self._exchange.send_ping())
-            self._sent_since_ping = False
-            await asyncio.sleep(PING_INTERVAL_S)
-
-    async def send_head(self, head: ResponseHead) -> None:
-        async with self._lock:
-            self._sent_since_ping = True
-            await self._stream.write(self._exchange.send_head(head))
-
-    async def send_body(self, data: bytes) -> None:
-        async with self._lock:
-            self._sent_since_ping = True
-            await self._stream.write(self._exchange.send_body(data))
-
-    async def finish(self, trailer: Trailer) -> None:
-        await self.stop_pings()
-        await self._end(self._exchange.finish(trailer))
-
-    async def send_error(self, error: SealedError) -> None:
-        await self.stop_pings()
-        await self._end(self._exchange.send_error(error))
-
-    async def _end(self, last: bytes) -> None:
-        await self._stream.write(last)
-        await self._stream.finish()
-        # A node that stops closes its connections when no exchange is open: not before the end has arrived.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HOST_SILENCE_S):
-                await self._stream.delivered()
-
-    async def stop_pings(self) -> None:
-        """No more pings. Never in the middle of one: half a frame would spoil the stream."""
-        pinger, self._pinger = self._pinger, None
-        if pinger is not None:
-            async with self._lock:
-                pinger.cancel()
+    if isinstance(error, UnacceptableRequestError):
+        return error.error.code
+    return Refusal(error.code).name.lower() if error.code else "protocol_violation"
