@@ -1,66 +1,45 @@
-"""One request's life at the asker: choose, seal, send, and read the answer to its authenticated end.
+"""One request's life at the asker: choose a host, seal, send, and return its answer once its head has come.
 
-Other hosts are tried until the head of an answer has come; from then on the answer is this host's or an error
+Other hosts are tried until an answer is handed to the app; from then on it is this host's or an error
 (DESIGN.md section 9). No failure of any kind leads to anything but another sealed try or an error
 (PROTOCOL.md: "Nothing here ever leads to plaintext").
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing, SealedBy
+from sealmesh.client.answer import HostRefusedError, SealedAnswer, is_engine_failure, is_host_failure
+from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
 from sealmesh.client.counters import Counters
+from sealmesh.client.watch import Timeouts
 from sealmesh.errors import (
     BackendError,
     BusyError,
     HostLostError,
-    HostTooSlowError,
-    LocalProtocolError,
     RemoteProtocolError,
-    SealmeshError,
     TransportError,
     VerificationError,
 )
-from sealmesh.limits import (
-    CACHE_KEY_MAX,
-    CLIENT_SILENCE_S,
-    READ_CHUNK,
-    RESPONSE_BODY_TIMEOUT_S,
-    RESPONSE_HEAD_TIMEOUT_S,
-)
-from sealmesh.routing.choose import order
+from sealmesh.limits import CACHE_KEY_MAX
+from sealmesh.routing.choose import order, refuse
 from sealmesh.routing.directory import Candidate, Directory
-from sealmesh.sealed.exchange import (
-    BodyEvent,
-    ClientExchange,
-    EndEvent,
-    ErrorEvent,
-    HeadEvent,
-    PingEvent,
-    RefusedEvent,
-    RequestHead,
-)
+from sealmesh.sealed.exchange import ClientExchange, RequestHead
 from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Stream
 
+__all__ = ["Dialer", "HostKeys", "OpenStream", "Timeouts"]
+
 _log = logging.getLogger("sealmesh.client")
 
-_T = TypeVar("_T")
-
-_SEALED_BY: Final[dict[Suite, SealedBy]] = {Suite.X25519: "x25519", Suite.XWING: "xwing"}
-
-#: A body up to this size goes out in one write together with its head; a larger one has a task of its own, so that a
-#: host's early refusal is heard.
-_ONE_WRITE: Final = 256 * 1024
+CONTEXT_CODE: Final = "context_length_exceeded"
+#: Codes of sealed errors with which a host says that it is not the one, rather than that the request is wrong.
+_ELSEWHERE: Final = frozenset({CONTEXT_CODE, "model_not_found", "model_unavailable"})
 
 
 class HostKeys(Protocol):
@@ -70,7 +49,11 @@ class HostKeys(Protocol):
         """The host to seal to at `now`, or None."""
 
     def suite_for(self, host: VerifiedHost) -> Suite:
-        """The best suite of the signed statement; never a weaker one than was seen before."""
+        """The best suite of the signed statement; never a weaker one than was seen before.
+
+        Raises:
+            VerificationError: There is none that may be used.
+        """
 
     async def refresh(self, endpoint_id: bytes) -> VerifiedHost | None:
         """Fetch the host's keys part anew; a host only if it is newer than before and verified in full."""
@@ -79,23 +62,6 @@ class HostKeys(Protocol):
 #: Opens a stream of the sealed kind to a host, connecting first where needed; the kind byte goes out by itself.
 #: Raises TransportError.
 OpenStream = Callable[[bytes], Awaitable[Stream]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long an answer may take, in seconds. Pings extend only `silence`."""
-
-    silence: float = CLIENT_SILENCE_S
-    head: float = RESPONSE_HEAD_TIMEOUT_S
-    body: float = RESPONSE_BODY_TIMEOUT_S
-
-
-class _RefusedError(SealmeshError):
-    """The host answered `0xE0`."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"refused with code {code}")
-        self.code = code
 
 
 class Dialer(Asker):
@@ -148,7 +114,7 @@ class Dialer(Asker):
                     context_length=max((candidate.context_length for candidate in usable), default=0),
                     hosts=len(usable) + len(found.refused),
                     usable=bool(usable),
-                    best_tier=max((candidate.host.tier for candidate in usable)).label if usable else "none",
+                    best_tier=max(candidate.host.tier for candidate in usable).label if usable else "none",
                     refused={host.hex(): reason for host, reason in found.refused.items()},
                 )
             )
@@ -156,83 +122,118 @@ class Dialer(Asker):
 
     async def ask(self, request: AppRequest) -> Answer:
         """See `Asker.ask`."""
-        candidates = order(self._directory, request.model, self._now(), rtt_ms=self._rtt_ms)
-        self._counters.asked(request.model)
+        counted = self._counters.asked()
         try:
-            return await self._ask_in_turn(request, candidates)
+            candidates = order(self._directory, request.model, self._now(), rtt_ms=self._rtt_ms)
+            answer = await self._ask_in_turn(request, candidates)
         except BaseException as error:
-            self._counters.failed(error)
+            counted.failed(error)
             raise
+        answer.hand_over(counted)
+        return answer
 
-    async def _ask_in_turn(self, request: AppRequest, candidates: Sequence[Candidate]) -> Answer:
-        last: Exception = BusyError("every host that could answer is busy")
+    async def _ask_in_turn(self, request: AppRequest, candidates: Sequence[Candidate]) -> SealedAnswer:
+        """Try one host after the other; the first answer that no other host can better is the answer.
+
+        Raises:
+            SealmeshError: What the last host that was tried failed with.
+        """
+        last: Exception | None = None
+        too_small = 0  # tokens: hosts that give no more need not be asked
         for position, candidate in enumerate(candidates):
+            if 0 < candidate.context_length <= too_small:
+                continue
             endpoint_id = candidate.offer.endpoint_id
-            final_try = position == len(candidates) - 1
+            others = candidates[position + 1 :]
+            host = self._keys.verified(endpoint_id, self._now())
+            if host is None:
+                continue  # its verdict ended while others were tried: no fault of its own
             try:
-                answer = await self._try_host(request, candidate.host)
+                answer = await self._try_host(request, host)
+                last = await self._pass_over(answer, candidate, others)
+                if last is None:
+                    return answer
+            except VerificationError as error:
+                last = HostLostError("the host's keys ended before they could be used")
+                last.__cause__ = error
             except BusyError as error:
                 last = error
-                continue
-            except (TransportError, RemoteProtocolError, VerificationError) as error:
-                last = error
-                self._directory.note_failure(endpoint_id, self._now())
-                _log.warning("host %s failed before its answer: %s", endpoint_id.hex()[:12], type(error).__name__)
-                continue
-            except BackendError as error:
-                last = error
-                if error.status < 500:
+            except (TransportError, RemoteProtocolError, BackendError) as error:
+                if isinstance(error, BackendError) and not _other_host_may_answer(error):
                     raise
-                continue
-            if answer.status >= 500 and not final_try:
-                # The host's engine is down; nothing has been shown to the app, so the next host may answer.
-                await answer.close()
-                continue
-            return answer
-        if isinstance(last, VerificationError):
-            raise HostLostError("the host's keys ended before they could be used") from last
-        raise last
+                last = error
+                if is_host_failure(error):
+                    self._directory.note_failure(endpoint_id, self._now())
+                    _log.warning("host %s failed before its answer: %s", endpoint_id.hex()[:12], type(error).__name__)
+            if isinstance(last, BackendError) and last.code == CONTEXT_CODE:
+                too_small = max(too_small, candidate.context_length)
+        raise last or self._nobody(request.model)
 
-    async def _try_host(self, request: AppRequest, host: VerifiedHost) -> _SealedAnswer:
+    def _nobody(self, model: str) -> Exception:
+        """Every verdict ended between the choice and its use."""
+        found = self._directory.candidates(model, self._now())
+        if found.usable:
+            return HostLostError("the hosts' keys ended before they could be used")
+        return refuse(self._directory, found)
+
+    async def _pass_over(
+        self, answer: SealedAnswer, candidate: Candidate, others: Sequence[Candidate]
+    ) -> BackendError | None:
+        """Why the next host is asked although this one has answered, its answer closed; None to keep the answer.
+
+        Nothing of it has been shown to the app.
+        """
+        reason = None
+        try:
+            if others and (answer.status >= 500 or answer.status == 429):
+                reason = BackendError(answer.status, "backend_error", "The host's engine failed.")
+                if is_engine_failure(answer.status):
+                    self._directory.note_failure(candidate.offer.endpoint_id, self._now())
+            elif (
+                answer.status == 400
+                and any(_gives_more(other, candidate) for other in others)
+                and await answer.says(CONTEXT_CODE)
+            ):
+                reason = BackendError(400, CONTEXT_CODE, "The request needs more context than a host gives.")
+        except BaseException:
+            await answer.close()
+            raise
+        if reason is not None:
+            await answer.close()
+        return reason
+
+    async def _try_host(self, request: AppRequest, host: VerifiedHost) -> SealedAnswer:
         """Ask one host; once more with fresh keys if it says that it cannot open ours (PROTOCOL.md, 0xE0 codes)."""
         try:
             return await self._exchange(request, host)
-        except _RefusedError as refusal:
+        except HostRefusedError as refusal:
             if refusal.code == Refusal.BUSY:
                 raise BusyError("the host is busy") from refusal
             fresh = await self._keys.refresh(host.endpoint_id)
-            if fresh is None or fresh.epoch_digest == host.epoch_digest:
+            if fresh is None or fresh.epoch_digest == refusal.epoch_digest:
                 raise HostLostError("the host cannot open requests sealed to its keys") from refusal
             try:
                 return await self._exchange(request, fresh)
-            except _RefusedError as again:
+            except HostRefusedError as again:
                 if again.code == Refusal.BUSY:
                     raise BusyError("the host is busy") from again
                 raise HostLostError("the host cannot open requests sealed to its newest keys") from again
 
-    async def _exchange(self, request: AppRequest, host: VerifiedHost) -> _SealedAnswer:
+    async def _exchange(self, request: AppRequest, host: VerifiedHost) -> SealedAnswer:
         """Seal and send; return once the answer's head has authenticated."""
-        suite = self._keys.suite_for(host)
         stream = await self._open_stream(host.endpoint_id)
-        exchange = ClientExchange(host, suite=suite, now=self._now(), random=self._random, kind_sent=True)
-        answer = _SealedAnswer(
-            stream=stream,
-            exchange=exchange,
-            host=host,
-            suite=suite,
-            timeouts=self._timeouts,
-            directory=self._directory,
-            counters=self._counters,
-            now=self._now,
-            model=request.model,
-        )
+        try:
+            answer = self._seal_to(stream, self._current(host))
+        except BaseException:
+            await stream.reset()
+            raise
         try:
             await answer.send(
                 RequestHead(
                     operation=request.operation,
                     headers=request.headers,
                     padding=0,
-                    cache_key=self._cache_key(request.session),
+                    cache_key=self._cache_key(request.session, host.endpoint_id),
                 ),
                 request.body,
             )
@@ -242,239 +243,43 @@ class Dialer(Asker):
             raise
         return answer
 
-    def _cache_key(self, session: str) -> bytes:
+    def _current(self, host: VerifiedHost) -> VerifiedHost:
+        """The host to seal to now: connecting takes time, and an epoch may have ended meanwhile.
+
+        Raises:
+            VerificationError: There is none any more.
+        """
+        now = self._now()
+        found = host if now < host.expires else self._keys.verified(host.endpoint_id, now)
+        if found is None:
+            raise VerificationError("freshness", "the verdict or its epoch has ended; the host must answer again")
+        return found
+
+    def _seal_to(self, stream: Stream, host: VerifiedHost) -> SealedAnswer:
+        """Begin an exchange with a fresh encapsulation."""
+        suite = self._keys.suite_for(host)
+        exchange = ClientExchange(host, suite=suite, now=self._now(), random=self._random, kind_sent=True)
+        return SealedAnswer(
+            stream=stream,
+            exchange=exchange,
+            host=host,
+            suite=suite,
+            timeouts=self._timeouts,
+            directory=self._directory,
+            now=self._now,
+        )
+
+    def _cache_key(self, session: str, endpoint_id: bytes) -> bytes:
+        """Of a conversation at one host: two hosts cannot tell by it that they serve the same one."""
         if not session:
             return b""
-        return hashlib.sha256(self._cache_salt + session.encode()).digest()[:CACHE_KEY_MAX]
+        return hashlib.sha256(self._cache_salt + endpoint_id + session.encode()).digest()[:CACHE_KEY_MAX]
 
 
-class _SealedAnswer(Answer):
-    """An answer that arrives sealed on one stream."""
-
-    def __init__(
-        self,
-        *,
-        stream: Stream,
-        exchange: ClientExchange,
-        host: VerifiedHost,
-        suite: Suite,
-        timeouts: Timeouts,
-        directory: Directory,
-        counters: Counters,
-        now: Callable[[], float],
-        model: str,
-    ) -> None:
-        self.status = 0
-        self.headers: tuple[tuple[str, str], ...] = ()
-        self.proof = AnswerProof(
-            host=host.endpoint_id.hex(),
-            sealed=_SEALED_BY[suite],
-            tier=host.tier.label,
-            evidence=host.evidence_digest.hex(),
-            exchange=exchange.exchange_id.hex(),
-        )
-        self._stream = stream
-        self._exchange = exchange
-        self._host = host
-        self._directory = directory
-        self._counters = counters
-        self._now = now
-        self._model = model
-        self._health = directory.health(host.endpoint_id)
-        self._health.open_exchanges += 1
-        self._pending: list[bytes] = []
-        self._sender: asyncio.Task[None] | None = None
-        self._watch = _Watchdog(timeouts, self._cut)
-        self._heard = 0
-        self._closed = False
-        self._complete = False
-        self._failed = False
-
-    async def send(self, head: RequestHead, body: bytes) -> None:
-        """Send the whole request: in one write where it is small, else from a task beside the reading."""
-        if len(body) <= _ONE_WRITE:
-            sealed = [self._exchange.send_head(head), self._exchange.send_body(body), self._exchange.finish()]
-            self._watch.start()
-            await self._guarded(self._send_all(sealed))
-        else:
-            first = self._exchange.send_head(head)
-            self._watch.start()
-            self._sender = asyncio.create_task(self._send_large(first, body), name="sealmesh-request-body")
-
-    async def _send_all(self, sealed: list[bytes]) -> None:
-        await self._stream.write(b"".join(sealed))
-        await self._stream.finish()
-
-    async def _send_large(self, first: bytes, body: bytes) -> None:
-        try:
-            await self._stream.write(first)
-            for frame in self._exchange.body_frames(body):
-                await self._stream.write(frame)
-            await self._stream.write(self._exchange.finish())
-            await self._stream.finish()
-        except (TransportError, LocalProtocolError):
-            # The host stopped listening, or has ended the exchange already; why, the reading side will learn (a
-            # refusal, a sealed error, a loss).
-            _log.debug("the host stopped reading the request")
-
-    async def wait_for_head(self) -> None:
-        """Read until the response's HEAD has authenticated."""
-        while not self.status:
-            await self._step()
-            if self._complete and not self.status:
-                raise RemoteProtocolError("the answer ended without a head")
-        self._watch.head_came()
-
-    async def read(self) -> bytes:
-        """See `Answer.read`."""
-        while True:
-            if self._pending:
-                data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-                self._pending.clear()
-                self._watch.body_came()
-                return data
-            if self._complete:
-                return b""
-            try:
-                await self._step()
-            except BaseException as error:
-                self._fail(error)
-                raise
-
-    async def _step(self) -> None:
-        """Read once from the stream and take in what came: a whole short answer may come at once."""
-        data = await self._guarded(self._stream.read(READ_CHUNK))
-        if not data:
-            self._exchange.receive_eof_untrusted()
-            raise HostLostError("the stream ended before the answer's authenticated end")
-        for event in self._exchange.receive_untrusted(data):
-            match event:
-                case BodyEvent():
-                    self._pending.append(event.data)
-                case HeadEvent():
-                    self.status = event.head.status
-                    self.headers = event.head.headers
-                case EndEvent():
-                    self._finish(event)
-                case ErrorEvent():
-                    error = event.error
-                    raise BackendError(
-                        error.status, error.code, error.message, retry_after_s=error.retry_after_s
-                    )
-                case RefusedEvent():
-                    raise _RefusedError(event.code)
-                case PingEvent():
-                    pass
-        if self._exchange.heard != self._heard:
-            # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-61].
-            self._heard = self._exchange.heard
-            self._watch.heard()
-
-    async def _guarded(self, awaitable: Awaitable[_T]) -> _T:
-        """Await with the silence clock running; what the clock cut becomes the reason that it cut for."""
-        self._watch.waiting(True)
-        try:
-            return await awaitable
-        except TransportError as error:
-            if self._watch.expired is not None:
-                raise self._watch.expired from error
-            raise
-        finally:
-            self._watch.waiting(False)
-
-    def _finish(self, end: EndEvent) -> None:
-        self._complete = True
-        self._watch.stop()
-        self._directory.note_success(self._host.endpoint_id)
-        self._counters.done(
-            self._model,
-            prompt_tokens=end.trailer.prompt_tokens,
-            completion_tokens=end.trailer.completion_tokens,
-        )
-
-    def _fail(self, error: BaseException) -> None:
-        self._failed = True
-        if isinstance(error, (TransportError, RemoteProtocolError)):
-            self._directory.note_failure(self._host.endpoint_id, self._now())
-        self._counters.failed(error)
-
-    def _cut(self) -> None:
-        # The reset wakes the pending read or write, which then raises the watchdog's reason.
-        self._closing = asyncio.ensure_future(self._stream.reset())
-
-    async def close(self) -> None:
-        """See `Answer.close`."""
-        if self._closed:
-            return
-        self._closed = True
-        if self.status and not self._complete and not self._failed:
-            self._counters.left()
-        self._watch.stop()
-        self._health.open_exchanges -= 1
-        if self._sender is not None:
-            self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(asyncio.gather(self._sender, return_exceptions=True))
-        self._exchange.wipe()
-        await self._stream.reset()
+def _other_host_may_answer(error: BackendError) -> bool:
+    return error.status >= 500 or error.status == 429 or error.code in _ELSEWHERE
 
 
-class _Watchdog:
-    """Cuts an answer whose host falls silent, or pings without answering (PROTOCOL.md, Liveness).
-
-    The clock runs only while this side waits: an app that reads slowly costs the host nothing. One timer an
-    answer, looked at a few times in its period: no timer is touched on the way of a token.
-    """
-
-    def __init__(self, timeouts: Timeouts, cut: Callable[[], None]) -> None:
-        self.expired: TransportError | None = None
-        self._timeouts = timeouts
-        self._cut = cut
-        self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
-        self._waiting = False
-        self._heard_at = 0.0
-        self._progress_at = 0.0
-        self._paused_at = 0.0
-        self._progress_timeout = timeouts.head
-
-    def start(self) -> None:
-        self._heard_at = self._progress_at = self._paused_at = self._loop.time()
-        self._look()
-
-    def waiting(self, on: bool) -> None:
-        now = self._loop.time()
-        if on:
-            # What the app took to read is its own time: the host's clocks stood still meanwhile.
-            away = now - self._paused_at
-            self._heard_at += away
-            self._progress_at += away
-        self._paused_at = now
-        self._waiting = on
-
-    def heard(self) -> None:
-        self._heard_at = self._loop.time()
-
-    def head_came(self) -> None:
-        self._progress_at = self._loop.time()
-        self._progress_timeout = self._timeouts.body
-
-    def body_came(self) -> None:
-        self._progress_at = self._loop.time()
-
-    def stop(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        if self._waiting and now - self._heard_at >= self._timeouts.silence:
-            self.expired = HostLostError(f"the host was silent for {self._timeouts.silence:g} s")
-        elif self._waiting and now - self._progress_at >= self._progress_timeout:
-            self.expired = HostTooSlowError(f"the host gave no answer for {self._progress_timeout:g} s")
-        if self.expired is not None:
-            self._handle = None
-            self._cut()
-            return
-        self._handle = self._loop.call_later(self._timeouts.silence / 10, self._look)
+def _gives_more(other: Candidate, than: Candidate) -> bool:
+    """Whether a host may give a request more context; 0 is unknown."""
+    return other.context_length > than.context_length or 0 in (other.context_length, than.context_length)

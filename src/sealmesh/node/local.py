@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Callable
+from typing import Final
 
-from sealmesh.backend.base import Backend, BackendAnswer
+from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest
 from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing
-from sealmesh.client.counters import Counters
+from sealmesh.client.counters import Counters, OpenRequest
+from sealmesh.errors import LocalProtocolError
 from sealmesh.host.rebuild import rebuild_request_untrusted
+from sealmesh.limits import CACHE_KEY_MAX, KIB
 from sealmesh.sealed.exchange import RequestHead
+
+#: A larger body is parsed beside the event loop.
+_INLINE_MAX: Final = 256 * KIB
 
 
 class LocalAsker(Asker):
@@ -29,6 +37,9 @@ class LocalAsker(Asker):
         self._random = random
         self._counters = counters
         self._names = frozenset(model.name for model in backend.models())
+        # The engine tells by the cache key whose state it may use again. A plain session name could be guessed by a
+        # sealed request's asker, who would then see in cached tokens what this node's own app asked (A23).
+        self._cache_salt = random(32)
 
     def serves(self, model: str) -> bool:
         """Whether this node's own backend has the model."""
@@ -43,52 +54,65 @@ class LocalAsker(Asker):
 
     async def ask(self, request: AppRequest) -> Answer:
         """See `Asker.ask`."""
-        self._counters.asked(request.model)
+        counted = self._counters.asked()
         try:
-            head = RequestHead(
-                operation=request.operation,
-                headers=request.headers,
-                padding=0,
-                cache_key=request.session.encode()[:32],
-            )
-            rebuilt = rebuild_request_untrusted(head, request.body, serves=self.serves)
-            inner = await self._backend.ask(rebuilt)
+            inner = await self._backend.ask(await self._rebuild(request))
         except BaseException as error:
-            self._counters.failed(error)
+            counted.failed(error)
             raise
         proof = AnswerProof(
             host=self._endpoint_id.hex(), sealed="local", tier="local", evidence="", exchange=self._random(16).hex()
         )
-        return _LocalAnswer(inner, proof, self._counters, request.model)
+        return _LocalAnswer(inner, proof, counted)
+
+    async def _rebuild(self, request: AppRequest) -> BackendRequest:
+        head = RequestHead(
+            operation=request.operation,
+            headers=request.headers,
+            padding=0,
+            cache_key=self._cache_key(request.session),
+        )
+        if len(request.body) <= _INLINE_MAX:
+            return rebuild_request_untrusted(head, request.body, serves=self.serves)
+        return await asyncio.to_thread(rebuild_request_untrusted, head, request.body, serves=self.serves)
+
+    def _cache_key(self, session: str) -> bytes:
+        if not session:
+            return b""
+        return hashlib.sha256(self._cache_salt + session.encode()).digest()[:CACHE_KEY_MAX]
 
 
 class _LocalAnswer(Answer):
     """A backend's answer, as it is."""
 
-    def __init__(self, inner: BackendAnswer, proof: AnswerProof, counters: Counters, model: str) -> None:
+    def __init__(self, inner: BackendAnswer, proof: AnswerProof, counted: OpenRequest) -> None:
         self.status = inner.status
         self.headers = inner.headers
         self.proof = proof
         self._inner = inner
-        self._counters = counters
-        self._model = model
+        self._counted = counted
         self._ended = False
+        self._closed = False
+        self._error: Exception | None = None
 
     async def read(self) -> bytes:
         """See `Answer.read`."""
+        if self._error is not None:
+            raise self._error
         if self._ended:
             return b""
+        if self._closed:
+            raise LocalProtocolError("an answer was read after it was closed")
         try:
             data = await self._inner.read()
-        except BaseException as error:
-            self._ended = True
-            self._counters.failed(error)
+        except Exception as error:  # a read that is cancelled may be tried again
+            self._error = error
+            self._counted.failed(error)
             raise
         if not data:
             self._ended = True
             usage = self._inner.usage
-            self._counters.done(
-                self._model,
+            self._counted.done(
                 prompt_tokens=usage.prompt_tokens if usage else 0,
                 completion_tokens=usage.completion_tokens if usage else 0,
             )
@@ -96,9 +120,10 @@ class _LocalAnswer(Answer):
 
     async def close(self) -> None:
         """See `Answer.close`."""
-        if not self._ended:
-            self._ended = True
-            self._counters.left()
+        if self._closed:
+            return
+        self._closed = True
+        self._counted.left()  # changes nothing where it has ended
         await self._inner.close()
 
 
@@ -121,7 +146,12 @@ class NodeAsker(Asker):
             others = listings.get(own.name)
             hosts = 1 + (others.hosts if others else 0)
             listings[own.name] = ModelListing(
-                name=own.name, context_length=own.context_length, hosts=hosts, usable=True, best_tier=own.best_tier
+                name=own.name,
+                context_length=own.context_length,
+                hosts=hosts,
+                usable=True,
+                best_tier=own.best_tier,
+                refused=others.refused if others else {},
             )
         return tuple(listings[name] for name in sorted(listings))
 

@@ -5,7 +5,7 @@ Health is this node's own observation; nobody's word changes it (DESIGN.md secti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -95,16 +95,12 @@ class Directory:
         self._offers[offer.endpoint_id] = offer
 
     def remove(self, endpoint_id: bytes) -> None:
-        """Forget a host that left or whose record ended."""
-        self._offers.pop(endpoint_id, None)
-        health = self._health.get(endpoint_id)
-        if health is not None and health.open_exchanges == 0:
-            del self._health[endpoint_id]
+        """Forget a host that left or whose record ended.
 
-    def keep_only(self, endpoint_ids: Iterable[bytes]) -> None:
-        """Forget every host that is not named."""
-        for gone in set(self._offers) - set(endpoint_ids):
-            self.remove(gone)
+        What was seen of it stays while it cools or answers: a host that fails cannot wash itself by leaving and
+        coming back.
+        """
+        self._offers.pop(endpoint_id, None)
 
     def __iter__(self) -> Iterator[HostOffer]:
         return iter(tuple(self._offers.values()))
@@ -118,6 +114,23 @@ class Directory:
                 self._health[endpoint_id] = health
         return health
 
+    def exchange_opened(self, endpoint_id: bytes) -> None:
+        """This node has one more exchange with a host; `exchange_closed` follows, once."""
+        self._health.setdefault(endpoint_id, HostHealth()).open_exchanges += 1
+
+    def exchange_closed(self, endpoint_id: bytes) -> None:
+        """One exchange is over, however it ended."""
+        self._health[endpoint_id].open_exchanges -= 1
+
+    def _forget_gone(self, now: float) -> None:
+        """Drop what was seen of hosts that have left, once it says nothing any more."""
+        if len(self._health) > len(self._offers):
+            self._health = {
+                endpoint_id: health
+                for endpoint_id, health in self._health.items()
+                if endpoint_id in self._offers or health.open_exchanges or health.cooling(now)
+            }
+
     def note_success(self, endpoint_id: bytes) -> None:
         """An exchange reached its authenticated end."""
         health = self.health(endpoint_id)
@@ -128,7 +141,7 @@ class Directory:
         """The host was unreachable, fell silent or broke the protocol: others first, for a while."""
         health = self.health(endpoint_id)
         health.failures += 1
-        health.cool_until = now + min(COOL_DOWN_S * 2 ** (health.failures - 1), COOL_DOWN_MAX_S)
+        health.cool_until = now + min(COOL_DOWN_S * 2 ** min(health.failures - 1, 16), COOL_DOWN_MAX_S)
 
     def model_names(self) -> tuple[str, ...]:
         """Every model that some host advertises, sorted."""
@@ -136,6 +149,7 @@ class Directory:
 
     def candidates(self, model: str, now: float) -> Candidates:
         """Return who may be sent a request for `model` at `now`, and why the others may not."""
+        self._forget_gone(now)
         usable: list[Candidate] = []
         refused: dict[bytes, str] = {}
         pending: set[bytes] = set()
