@@ -7,9 +7,10 @@ from typing import Final
 
 from sealmesh.config import Settings
 from sealmesh.errors import ConfigError, VerificationError
-from sealmesh.identity.grants import ALL_ROLES, Role, make_grant, make_membership, mesh_id
+from sealmesh.identity.grants import ALL_ROLES, Grant, Membership, Role, make_grant, make_membership, mesh_id
 from sealmesh.identity.keys import BearerKey, EndpointKey, IssuerKey
 from sealmesh.identity.ticket import Ticket, make_ticket
+from sealmesh.limits import CLOCK_SKEW_S
 from sealmesh.node.home import Home, MeshState
 from sealmesh.transport.base import EndpointAddress
 
@@ -33,6 +34,7 @@ def enter_mesh(settings: Settings, home: Home, key: EndpointKey, *, now: float, 
     if settings.ticket is not None:
         state = _join(settings.ticket.reveal(), home, key, wanted)
     elif (known := home.mesh()) is not None:
+        check_membership(known, wanted, now)
         return known
     elif settings.serves:
         state = _found(settings, home, key, now=now, random=random)
@@ -41,8 +43,36 @@ def enter_mesh(settings: Settings, home: Home, key: EndpointKey, *, now: float, 
             "this node is in no mesh yet: get a ticket from a host (sealmesh ticket, on the machine that serves) and "
             "pass it with --join-file FILE or in SEALMESH_TICKET"
         )
+    check_membership(state, wanted, now)
     home.save_mesh(state)
     return state
+
+
+def check_membership(state: MeshState, wanted: Role, now: float) -> None:
+    """Say at the start, and in words, what every member would say of these credentials.
+
+    Args:
+        state: Of the home, or just made.
+        wanted: What this node is to be.
+        now: Unix seconds.
+
+    Raises:
+        ConfigError: They have ended, have not begun, or do not grant what is wanted; the message says what to do.
+    """
+    try:
+        grant = Grant.parse_untrusted(state.credentials.grant.part)
+        roles = Membership.parse_untrusted(state.credentials.membership.part).roles
+    except VerificationError as error:
+        raise ConfigError(f"what lets this node into its mesh cannot be read: {error.reason}") from error
+    if now >= grant.not_after:
+        raise ConfigError("what let this node into its mesh has ended: get a new ticket and pass it with --join-file")
+    if now < grant.not_before - CLOCK_SKEW_S:
+        raise ConfigError("what lets this node into its mesh begins later: is this machine's clock right?")
+    if wanted & ~roles:
+        raise ConfigError(
+            f"this node joined its mesh as {', '.join(roles.names)} only: to serve a model, join again with a ticket "
+            "that grants it"
+        )
 
 
 def _join(text: str, home: Home, key: EndpointKey, wanted: Role) -> MeshState:

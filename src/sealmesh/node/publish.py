@@ -14,6 +14,7 @@ from typing import Final
 
 from sealmesh import __version__
 from sealmesh.backend.base import ModelInfo
+from sealmesh.errors import ConfigError
 from sealmesh.gossip.record import KeysPart, Model, Summary
 from sealmesh.host.epochs import EpochContent
 from sealmesh.host.prove import StandingProof
@@ -25,6 +26,8 @@ from sealmesh.transport.base import EndpointAddress
 
 _log = logging.getLogger("sealmesh.node")
 
+#: A record that could not be renewed (a full disk) is tried again after this: the old one still holds.
+RETRY_S: Final = 10.0
 #: A record is renewed when this part of its life has passed: the rest is for peers that are away for a while.
 RENEW_AFTER: Final = 0.5
 
@@ -78,6 +81,7 @@ class Publisher:
         self._keys = b""
         self._keys_sequence = 0
         self._keys_until = 0.0
+        self._keys_made = self._summary_made = float("-inf")
         self._keys_due = float("inf")
         self._summary_due = 0.0
         self._summary_address: EndpointAddress | None = None
@@ -86,12 +90,12 @@ class Publisher:
     def take_proof(self, proof: StandingProof) -> None:
         """The standing statement is new."""
         self._proof = proof
-        self._renew_keys()
+        self._renew_keys_or_later()
 
     def take_epochs(self, content: EpochContent) -> None:
         """An epoch began, or the next one was announced."""
         self._epochs = content
-        self._renew_keys()
+        self._renew_keys_or_later()
 
     def keys_part(self, endpoint_id: bytes) -> bytes | None:
         """This node's own signed keys part, for whoever fetches it; nobody else's is held here."""
@@ -105,21 +109,30 @@ class Publisher:
         self._summary_due = 0.0
 
     def advance(self) -> None:
-        """Renew what is due. Call it each second."""
+        """Renew what is due. Call it each second. Never raises: a record that cannot be renewed is tried later."""
         now = self._now()
-        if now >= self._keys_due:
-            self._renew_keys()
-        if now >= self._summary_due or self._address() != self._summary_address:
-            self.renew_summary()
+        # Made in the future: the clock was set back, and readers would wait for it to come there again.
+        if now >= self._keys_due or now < self._keys_made:
+            self._renew_keys_or_later()
+        if now >= self._summary_due or now < self._summary_made or self._address() != self._summary_address:
+            try:
+                self.renew_summary()
+            except ConfigError as error:
+                _log.warning("the summary could not be renewed: %s", error)
+                self._summary_due, self._summary_made = now + RETRY_S, now
 
     def renew_summary(self, *, leaving: bool = False) -> None:
         """Publish a summary now.
 
         Args:
             leaving: Say goodbye: the record that ends this node's earlier ones.
+
+        Raises:
+            ConfigError: Its sequence could not be stored, so it was not made.
         """
         now = self._now()
-        sequence = self._sequences.next("summary", max(now, self._at_least / 1000))
+        # Half a millisecond more: the quotient of a whole number may lie just below it.
+        sequence = self._sequences.next("summary", max(now, (self._at_least + 0.5) / 1000))
         lifetime = SUMMARY_LIFETIME_S if self._models else CLIENT_SUMMARY_LIFETIME_S
         address = self._address()
         summary = Summary(
@@ -143,7 +156,19 @@ class Publisher:
         )
         self._announce(summary.sign(self._identity.key))
         self._summary_address = address
+        self._summary_made = now
         self._summary_due = now + lifetime * RENEW_AFTER
+
+    def _renew_keys_or_later(self) -> None:
+        """Renew the keys part; the first one must come about, later ones have a predecessor that still holds."""
+        try:
+            self._renew_keys()
+        except ConfigError as error:
+            if not self._keys:
+                raise
+            now = self._now()
+            _log.warning("the keys part could not be renewed: %s", error)
+            self._keys_due, self._keys_made = now + RETRY_S, now
 
     def _renew_keys(self) -> None:
         if self._proof is None or self._epochs is None:
@@ -163,6 +188,7 @@ class Publisher:
         )
         self._keys = part.sign(self._identity.key)
         self._keys_sequence = sequence
+        self._keys_made = now
         self._keys_until = float(part.expires)
         self._keys_due = now + KEYS_LIFETIME_S * RENEW_AFTER
         _log.debug("keys part %d made", sequence)
