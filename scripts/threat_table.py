@@ -93,7 +93,7 @@ ATTACKS = {
         "a host opens the stream and says nothing; sends one byte a second; never ends; half-closes",
         (
             "client/watch.py:AnswerWatch",
-            "host/serve.py:SealedService._receive",
+            "host/serve.py:_Exchange",
             "mesh/links.py:Links._read_kind_untrusted",
             "mesh/driver.py:_Outbox.put",
         ),
@@ -157,7 +157,7 @@ ATTACKS = {
     "A25": Attack(
         "a hostile peer exhausts hardware challenges, replay tags or openings, and so evicts an honest host",
         (
-            "host/openings.py:OpeningRates.take",
+            "host/openings.py:OpeningRates",
             "host/prove.py:Prover._admit_challenge",
             "sealed/replay.py:ReplayTags.insert",
         ),
