@@ -403,6 +403,7 @@ def add_bad_frames() -> None:
     unacceptable("head-method", "Another method.", proto(1, b"GET") + proto(2, b"/v1/completions"), 404)
     unacceptable("head-header", "A header that may not travel.", post + proto(3, header(b"cookie", b"a=b")), 400)
     split = post + proto(3, header(b"accept", b"a\r\nx-evil: 1"))
+    unacceptable("head-blank", "A header without a value.", post + proto(3, header(b"accept", b"")), 400)
     unacceptable("head-split", "A header that would become two.", split, 400)
     twice = post + 2 * proto(3, header(b"accept", b"a"))
     unacceptable("head-repeated", "A header twice.", twice, 400)
@@ -457,6 +458,34 @@ def add_bad_responses() -> None:
     frames("error-status", "An error of status 200.", "EX-36", [(ERROR, wrong, FINAL)])
     wrong = proto(1, 500) + proto(2, b"Not A Code")
     frames("error-code", "An error's code that is none.", "EX-36", [(ERROR, wrong, FINAL)])
+    blank = proto(1, 200) + proto(2, header(b"content-type", b""))
+    frames("header-empty", "A header without a value.", "EX-34", [(HEAD, blank, MESSAGE)])
+    tab = proto(1, 200) + proto(2, header(b"content-type", b"a\tb"))
+    frames("header-tab", "A header with a tab.", "EX-34", [(HEAD, tab, MESSAGE)])
+    error = {"error": [503, "backend_unavailable", "The engine is gone.", 7]}
+    end = (TRAILER, TRAILER_CONTENT, FINAL)
+    ended = [*headed, {"end": [7, 11, 3]}]
+    frames("body-first", "BODY before HEAD.", "EX-30", [(BODY, b"x", MESSAGE)])
+    frames("trailer-first", "TRAILER before HEAD.", "EX-30", [end])
+    frames("receipt", "A RECEIPT.", "EX-30", [good, (RECEIPT, b"", MESSAGE)], headed)
+    frames("body-push", "BODY with tag PUSH.", "EX-23", [good, (BODY, b"x", PUSH)], headed)
+    frames("trailer-rekey", "TRAILER with tag REKEY.", "EX-23", [good, (TRAILER, TRAILER_CONTENT, REKEY)], headed)
+    frames("head-final", "HEAD with FINAL.", "EX-25", [(HEAD, RESPONSE_HEAD, FINAL)])
+    frames("body-final", "BODY with FINAL.", "EX-25", [good, (BODY, b"x", FINAL)], headed)
+    frames("trailer-message", "TRAILER without FINAL.", "EX-25", [good, (TRAILER, TRAILER_CONTENT, MESSAGE)], headed)
+    frames("error-message", "ERROR without FINAL.", "EX-25", [good, (ERROR, ERROR_CONTENT, MESSAGE)], headed)
+    frames(
+        "after-final", "BODY after FINAL, which libsodium opens.", "EX-26", [good, end, (BODY, b"x", MESSAGE)], ended
+    )
+    frames("after-error", "TRAILER after ERROR.", "EX-26", [(ERROR, ERROR_CONTENT, FINAL), end], [error])
+    long = (TRAILER, TRAILER_CONTENT + proto(9, bytes(4096)), FINAL)
+    frames("trailer-long", "A TRAILER over its limit.", "EX-37", [good, long], headed)
+    sender = exchange.responder()
+    start = b"\xe1\x01" + sender.header + sender.frame(HEAD, RESPONSE_HEAD)
+    padded = struct.pack(">BI", BODY, 1) + b"x" + bytes(500) + b"\x01"
+    bad("padding", "Padding that ends in a one.", "EX-27", start + sender.raw(padded), headed)
+    bad("frame-16", "A frame shorter than its seal.", "EX-21", start + struct.pack(">I", 16), headed)
+    bad("frame-65537", "A frame longer than the limit.", "EX-21", start + struct.pack(">I", 65537), headed)
 
 
 def generate() -> dict[str, str]:
