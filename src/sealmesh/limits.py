@@ -137,6 +137,7 @@ ACCELERATORS_MAX: Final = 16
 STATEMENT_TEXT_MAX: Final = 128  # bytes of one text in a statement
 ENVELOPE_RECORDS_MAX: Final = 64  # a chain, collateral and a few reports
 MERKLE_PATH_MAX: Final = 10  # the depth of a tree over CHALLENGE_BATCH_MAX leaves
+EVIDENCE_FILE_MAX: Final = 4 * MIB  # raw evidence with an event log, or collateral; saved proofs are far smaller
 
 # --- backends ---
 BACKEND_HEAD_MAX: Final = 64 * KIB

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sealmesh import __version__
 from sealmesh.cli import options as o
@@ -170,6 +172,69 @@ def chat(
     from sealmesh.cli.chat import run_chat
 
     raise typer.Exit(run_chat(model, home))
+
+
+class _VerifyCommand(TyperCommand):
+    """`verify`, whose help lists the roles of each kind; they are gathered only when that help is asked for."""
+
+    def format_epilog(self, _ctx: Any, formatter: Any) -> None:
+        from sealmesh.cli.verify import kind_lines
+
+        with formatter.section("Kinds of raw evidence, and what --with gives them"):
+            formatter.write_dl(kind_lines() or [("(none)", "")])
+
+
+@app.command(cls=_VerifyCommand)
+def verify(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Saved proofs, or raw evidence of one kind.", show_default=False),
+    ],
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="They are a vendor's raw evidence, of this kind.")
+    ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--with", metavar="ROLE=PATH", help="What came beside raw evidence; see below.")
+    ] = None,
+    nonce: Annotated[str | None, typer.Option("--nonce", metavar="HEX", help="What it must be fresh for.")] = None,
+    report_data: Annotated[str | None, typer.Option("--report-data", metavar="HEX", help="What it must bind.")] = None,
+    unbound: Annotated[
+        bool, typer.Option("--unbound", help="Accept that nothing ties raw evidence to anybody or any time.")
+    ] = False,
+    app_id: Annotated[
+        str | None, typer.Option("--app-id", metavar="ID", help="For app-attest: TEAMID.bundle.id.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="When to judge: 2026-11-22T10:00:00Z. By default a proof's own time, else now."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="What to demand; hardware-rooted without it.")
+    ] = None,
+    json: o.Json = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say in words what it means and why.")] = False,
+) -> None:
+    """Judge evidence that was saved, without a network.
+
+    Exit codes: 0 it meets the policy, 1 it is refused, 2 it cannot be read.
+    """
+    from sealmesh.cli.verify import Request
+    from sealmesh.cli.verify import verify as judge
+
+    request = Request(
+        files=files,
+        kind=kind,
+        given=given or (),
+        nonce=nonce,
+        report_data=report_data,
+        unbound=unbound,
+        app_id=app_id,
+        at=at,
+        policy=policy,
+    )
+    raise typer.Exit(judge(request, as_json=json, explain=explain))
 
 
 @app.command()

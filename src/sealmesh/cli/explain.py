@@ -1,0 +1,121 @@
+"""What a verdict means, in words that promise no more than the evidence does (ATTESTATION.md, Two questions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sealmesh.attestation.appraise import Appraisal
+from sealmesh.attestation.factors import FactorId, OperatorBlind, Source, Status, Tier
+from sealmesh.cli.terminal import Tone, escape_peer_text, table, tier_words
+
+_SHOWN_MAX: Final = 400  # characters of a reason or a claim
+
+#: Whose chip a kind of raw evidence speaks of.
+_MAKERS: Final[Mapping[str, str]] = {
+    "sev-snp": "AMD",
+    "tdx": "Intel",
+    "sgx": "Intel",
+    "nvidia-gpu": "NVIDIA",
+    "app-attest": "Apple",
+    "apple-mda": "Apple",
+    "nitro": "AWS Nitro",
+}
+
+_SOURCES: Final[Mapping[Source, str]] = {
+    Source.SELF_ASSERTED: "the host's own word, or of who made the file",
+    Source.PEER_WITNESSED: "seen by the verifier itself",
+    Source.VENDOR_ROOTED: "a hardware vendor's signature",
+    Source.HARDWARE: "the chip itself",
+}
+
+#: What each factor asks, for somebody who has read no specification.
+QUESTIONS: Final[Mapping[FactorId, str]] = {
+    FactorId.HOST_STATEMENT: "is what the host says of itself well formed?",
+    FactorId.ENDPOINT_ID: "is it about the host that was reached?",
+    FactorId.FRESHNESS: "is it of its time?",
+    FactorId.OWN_NONCE: "was it made for this one asker's random number?",
+    FactorId.EPOCH_STATEMENT: "are the keys that prompts are sealed to the host's?",
+    FactorId.BINDING: "does the evidence vouch for just this, and for nothing else?",
+    FactorId.ATTESTATION_KEY: "which key signed the evidence, and what is known of it?",
+    FactorId.PIN: "is it the key that the asker holds the host to?",
+    FactorId.ACTIVATION: "has the chip shown that this key lives in it?",
+    FactorId.VENDOR_CHAIN: "does a hardware vendor say that the chip is genuine?",
+    FactorId.PLATFORM_STATE: "how was the machine started?",
+    FactorId.CODE_MEASUREMENT: "which code runs, by the word of what is below it?",
+    FactorId.ACCELERATORS: "are the accelerators genuine, and whose are they?",
+}
+
+_STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red", Status.ABSENT: "dim"}
+
+
+def shown_tier_words(appraisal: Appraisal, kind: str | None) -> str:
+    """What the tier is worth, with the maker's name where one is known."""
+    words = tier_words(appraisal.tier.label, appraisal.operator_blind.value)
+    maker = escape_peer_text(appraisal.claims.get("vendor") or _MAKERS.get(kind or "", ""))
+    return words.replace("a genuine vendor's chip", f"a genuine {maker} chip") if maker else words
+
+
+def headline(name: str, appraisal: Appraisal, tone: Tone, *, kind: str | None) -> str:
+    """One line: which file, verified or refused, the tier and what it is worth."""
+    word = tone.style("verified", "green") if appraisal.verified else tone.style("refused", "red")
+    shown = escape_peer_text(name, most=_SHOWN_MAX)
+    if appraisal.tier is Tier.NONE:
+        return f"{shown}: {word}: nothing was proven"
+    return f"{shown}: {word}: {appraisal.tier.label}: {shown_tier_words(appraisal, kind)}"
+
+
+def explain_lines(appraisal: Appraisal, tone: Tone, *, kind: str | None) -> list[str]:
+    """The whole verdict for a reader who wants to know why, and what it does not say."""
+    lines = []
+    if appraisal.reasons:
+        lines += ["", tone.style("Why it is refused", "bold")]
+        lines += [f"  {escape_peer_text(reason, most=_SHOWN_MAX)}" for reason in appraisal.reasons]
+    lines += ["", tone.style("What it means", "bold"), *(f"  {line}" for line in _meaning(appraisal, kind))]
+    lines += ["", tone.style("What was checked", "bold")]
+    rows = [
+        (
+            str(one.number),
+            one.id,
+            tone.style(one.status.value, _STYLES[one.status]) if tone.coloured else one.status.value,
+            escape_peer_text(one.reason, most=_SHOWN_MAX),
+        )
+        for one in appraisal.factors
+    ]
+    lines += [f"  {line}" for line in table(("", "FACTOR", "", "REASON"), rows, Tone(coloured=False))]
+    lines += ["", tone.style("What each asks, and whose word the answer is", "bold")]
+    lines += [f"  {one.id}: {QUESTIONS[one.factor]} ({_SOURCES[one.source]})" for one in appraisal.factors]
+    if appraisal.claims:
+        lines += ["", tone.style("What the evidence says", "bold")]
+        lines += [
+            f"  {escape_peer_text(name)}: {escape_peer_text(value, most=_SHOWN_MAX)}"
+            for name, value in sorted(appraisal.claims.items())
+        ]
+    return lines
+
+
+def _meaning(appraisal: Appraisal, kind: str | None) -> list[str]:
+    if appraisal.tier is Tier.NONE:
+        said = ["Nothing was proven by this file; treat the host as one that showed no evidence."]
+        if appraisal.tier_if_bound > Tier.NONE:
+            said.append(
+                f"If it were bound to what you asked for it would be {appraisal.tier_if_bound.label}. Genuine evidence "
+                "of somebody else's machine, or of last year, looks the same as yours: give --nonce or --report-data, "
+                "or accept with --unbound that nothing is bound."
+            )
+        return said
+    said = [f"{appraisal.tier.label}: {shown_tier_words(appraisal, kind)}."]
+    status = {one.factor: one.status for one in appraisal.factors}
+    if status.get(FactorId.BINDING) is not Status.PASS:
+        said.append("Nothing ties it to a host or a time: it may be anybody's.")
+    if appraisal.code_measured:
+        said.append("A layer below the code signed which code runs, and it is on your list.")
+    else:
+        said.append("Which code runs there is the host's own word.")
+    if appraisal.operator_blind is OperatorBlind.SOFTWARE:
+        said.append("Its owner cannot read prompts with software alone. Whoever opens the machine can.")
+    else:
+        said.append("Its owner can read prompts: nothing here says otherwise.")
+    if kind is None:
+        said.append("When it was asked for, and over which connection, is the word of whoever saved the file.")
+    return said
