@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.model, pytest.mark.process, pytest.mark.xdist_group("m
 
 @pytest.fixture(scope="module")
 def nodes(shared_mesh: Mesh) -> Iterator[tuple[Node, Node]]:
-    host = shared_mesh.host("--model", MODEL)
+    # One thread: with as many as cores, the engine stands still while its neighbours compute.
+    host = shared_mesh.host("--model", MODEL, "--threads", "1")
     client = shared_mesh.client(host.ticket, record=True)
     return host, client
 

