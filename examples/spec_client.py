@@ -319,14 +319,15 @@ class Membership:
             "1:version=int 2:mesh_id=bytes 3:sequence=int 4:issued=int 5:serials=bytes* 6:ids=bytes*",
             "revocations",
         )
-        keys = [(rank, key) for rank, (key, _, _) in enumerate(self.issuers) if mesh_id(key) == said["mesh_id"]]
-        demand(said["version"] == 1 and keys and said["issued"] <= now + SKEW, "revocations")
-        demand(
-            {len(item) for item in said["serials"]} <= {16} and {len(item) for item in said["ids"]} <= {32},
-            "revocations",
-        )
-        verify(keys[0][1], "sealmesh/1 revocations", part, signature, "revocations")
-        rank = keys[0][0], said["sequence"], bytes(255 - byte for byte in sha256(data))  # the lower digest ranks higher
+        lengths = {len(item) for item in said["serials"]} <= {16} and {len(item) for item in said["ids"]} <= {32}
+        demand(said["version"] == 1 and len(said["mesh_id"]) == 32 and lengths, "revocations")
+        ranks = [rank for rank, (key, _, _) in enumerate(self.issuers) if mesh_id(key) == said["mesh_id"]]
+        demand(ranks, "wrong_mesh")
+        key, since, until = self.issuers[ranks[0]]
+        demand(since <= now < until, "wrong_issuer")
+        verify(key, "sealmesh/1 revocations", part, signature, "revocations_signature")
+        demand(said["issued"] <= now + SKEW, "revocations", "issued ahead")
+        rank = ranks[0], said["sequence"], bytes(255 - byte for byte in sha256(data))  # the lower digest ranks higher
         if self.revoked is None or rank > self.revoked[0]:
             self.revoked = rank, {*said["serials"], *said["ids"]}
 
