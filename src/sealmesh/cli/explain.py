@@ -7,7 +7,7 @@ from typing import Final
 
 from sealmesh.attestation.appraise import Appraisal
 from sealmesh.attestation.factors import FactorId, OperatorBlind, Source, Status, Tier
-from sealmesh.cli.terminal import Tone, escape_peer_text, table, tier_words
+from sealmesh.cli.terminal import Tone, escape_peer_text, tier_words
 
 _SHOWN_MAX: Final = 400  # characters of a reason or a claim
 
@@ -73,18 +73,11 @@ def explain_lines(appraisal: Appraisal, tone: Tone, *, kind: str | None) -> list
         lines += [f"  {escape_peer_text(reason, most=_SHOWN_MAX)}" for reason in appraisal.reasons]
     lines += ["", tone.style("What it means", "bold"), *(f"  {line}" for line in _meaning(appraisal, kind))]
     lines += ["", tone.style("What was checked", "bold")]
-    rows = [
-        (
-            str(one.number),
-            one.id,
-            tone.style(one.status.value, _STYLES[one.status]) if tone.coloured else one.status.value,
-            escape_peer_text(one.reason, most=_SHOWN_MAX),
-        )
-        for one in appraisal.factors
-    ]
-    lines += [f"  {line}" for line in table(("", "FACTOR", "", "REASON"), rows, Tone(coloured=False))]
-    lines += ["", tone.style("What each asks, and whose word the answer is", "bold")]
-    lines += [f"  {one.id}: {QUESTIONS[one.factor]} ({_SOURCES[one.source]})" for one in appraisal.factors]
+    for one in appraisal.factors:
+        status = tone.style(one.status.value.ljust(6), _STYLES[one.status])
+        lines.append(f"  {one.number:>2} {one.id:<16} {status} {QUESTIONS[one.factor]}")
+        word = "" if one.status is Status.ABSENT else f" ({_SOURCES[one.source]})"
+        lines.append(f"{' ' * 29}{escape_peer_text(one.reason, most=_SHOWN_MAX)}{word}")
     if appraisal.claims:
         lines += ["", tone.style("What the evidence says", "bold")]
         lines += [

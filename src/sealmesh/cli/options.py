@@ -76,6 +76,9 @@ RequireAttestedHosts = Annotated[
 ]
 AllowPlainHosts = Annotated[bool, _not_yet("--allow-plain-hosts")]
 Policy = Annotated[str | None, _option("--policy", "FILE", "The policy; policy.toml in the home by default.", _POLICY)]
+SaveEvidence = Annotated[
+    str | None, _option("--save-evidence", "DIR", "Save what hosts prove, for `sealmesh verify`.", _POLICY)
+]
 
 Port = Annotated[str | None, _option("--port", "PORT", "The API; 9337 by default, 0 picks a free one.", _LOCAL)]
 ConsolePort = Annotated[

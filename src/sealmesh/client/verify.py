@@ -353,8 +353,7 @@ class HostVerifier:
         if host.keys is not None and keys.sequence < host.keys.sequence:
             # An older keys part beside a new answer: what is known stands, if the statement key still signs it.
             keys = host.keys
-        self._adopt(endpoint_id, host, verdict, keys)
-        host.proof = (answer, nonce)
+        self._adopt(endpoint_id, host, verdict, keys, proof=(answer, nonce))
         host.fetched_at = self._elapsed()
         host.dropped = 0
         self._pin_first_use(verdict)
@@ -409,7 +408,15 @@ class HostVerifier:
             raise VerificationError(KEYS_FACTOR, "the keys part names no inference keys")
         return _Keys(sequence=part.sequence, epochs=epochs)
 
-    def _adopt(self, endpoint_id: bytes, host: _Watched, verdict: HostVerdict, keys: _Keys) -> None:
+    def _adopt(
+        self,
+        endpoint_id: bytes,
+        host: _Watched,
+        verdict: HostVerdict,
+        keys: _Keys,
+        *,
+        proof: tuple[ProofAnswer, bytes] | None = None,
+    ) -> None:
         """Make the hosts to seal to out of a verdict and epoch statements; all of it, or nothing.
 
         Raises:
@@ -422,6 +429,7 @@ class HostVerifier:
             if known and max(known) > self._suites.best_suite(endpoint_id):
                 self._suites.note_suite(endpoint_id, max(known))
         host.verdict, host.keys, host.hosts, host.refusal = verdict, keys, hosts, ""
+        host.proof = proof or host.proof  # before anybody is told: what is exported is the evidence for this verdict
         self._on_change(endpoint_id)
 
     def _pin_first_use(self, verdict: HostVerdict) -> None:

@@ -92,6 +92,7 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
             missing="prompts go only to hosts that they can be sealed to",
         ),
         _option("policy", "policy", parse.as_path),
+        _option("save_evidence", "save_evidence", parse.as_path),
         _option("listen", "listen", parse.as_ip),
         _option("port", "port", parse.whole_number(0, 65_535)),
         _option("console_port", "console_port", parse.whole_number(0, 65_535)),

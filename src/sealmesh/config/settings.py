@@ -81,6 +81,7 @@ class Settings:
         allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key; refused in this version.
         plain: Serve without an inference key; refused in this version.
         policy: The policy file, or None for the default policy.
+        save_evidence: Save the evidence of each new verdict on a host into this folder; None saves none.
         listen: IP address of the API; the console is on loopback only.
         port: TCP port of the API; 0 picks a free one.
         console_port: TCP port of the console; 0 picks a free one.
@@ -116,6 +117,7 @@ class Settings:
     allow_plain_hosts: bool = False
     plain: bool = False
     policy: Path | None = None
+    save_evidence: Path | None = None
     listen: str = LOOPBACK
     port: int = DEFAULT_PORT
     console_port: int = DEFAULT_CONSOLE_PORT

@@ -34,6 +34,7 @@ from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import SHUTDOWN_GRACE_S
 from sealmesh.mesh.driver import GossipDriver
 from sealmesh.mesh.links import Link, Links, StreamHandler
+from sealmesh.node.evidence import EvidenceSaver
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import enter_mesh, new_ticket
@@ -244,8 +245,9 @@ class Node:
             sleep=asyncio.sleep,
             suites=home.seen_suites(),
             pins=home.pins(),
-            on_change=lambda _: self._board.note_change(),
+            on_change=self._verdict_changed,
         )
+        self._evidence = EvidenceSaver(settings.save_evidence, self._verifier)
         self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
         self._counters = Counters()
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
@@ -362,6 +364,10 @@ class Node:
         _log.info("the link to %s is gone: %s", link.peer_id.hex()[:12], reason)
         self._board.note_change()
 
+    def _verdict_changed(self, endpoint_id: bytes) -> None:
+        self._evidence.note_change(endpoint_id)
+        self._board.note_change()
+
     def _keep_notices(self) -> None:
         """The issuer said something new: it must hold after a restart too."""
         self._home.save_successors(self._members.successors_data)
@@ -399,6 +405,7 @@ class Node:
                     group.create_task(self._links.run(), name="sealmesh-links"),
                     group.create_task(self._gossip.run(), name="sealmesh-gossip"),
                     group.create_task(self._verifier.run(), name="sealmesh-verdicts"),
+                    group.create_task(self._evidence.run(), name="sealmesh-evidence"),
                 ]
                 if self._host is not None:
                     await self._host.begin()
