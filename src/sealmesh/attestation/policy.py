@@ -206,14 +206,27 @@ def _each(item: Callable[[object, str], object]) -> Callable[[object, str], obje
     return read
 
 
-def _named(item: Callable[[object, str], object]) -> Callable[[object, str], object]:
+def _named(
+    item: Callable[[object, str], object], names: frozenset[str] | None = None
+) -> Callable[[object, str], object]:
     def read(value: object, where: str) -> Mapping[str, object]:
         if not isinstance(value, dict) or not value:
             raise ConfigError(f"policy: {where} is a table that is not empty")
+        for name in value if names is not None else ():
+            if name not in names:
+                raise ConfigError(f"policy: unknown key {name!r} in {where}; it has {', '.join(sorted(names))}")
         return MappingProxyType({name: item(one, f"{where}.{name}") for name, one in value.items()})
 
     return read
 
+
+#: Parts of AMD's firmware version, for every generation or for one, as `milan_ucode`: generations count differently.
+_TCB_PARTS: Final = ("fmc", "bl", "tee", "snp", "ucode")
+_TCB_NAMES: Final = frozenset(
+    [*_TCB_PARTS, *(f"{chip}_{part}" for chip in ("milan", "genoa", "turin") for part in _TCB_PARTS)]
+)
+_TDX_REGISTERS: Final = frozenset({"mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid"})
+_NITRO_PCRS: Final = frozenset(str(number) for number in range(16))
 
 #: Table, key, and how its value is read. What a vendor's verifier makes of it is that verifier's own affair.
 _TABLES: Final[Mapping[str, Mapping[str, Callable[[object, str], object]]]] = {
@@ -225,8 +238,14 @@ _TABLES: Final[Mapping[str, Mapping[str, Callable[[object, str], object]]]] = {
         "pcrs": _named(_each(_hex)),
     },
     "apple": {"app_ids": _each(_text), "cdhashes": _each(_hex), "mda_max_age": _whole},
-    "snp": {"measurements": _each(_hex), "min_tcb": _named(_whole), "max_vmpl": _whole},
-    "tdx": {"statuses": _each(_text), "measurements": _named(_each(_hex))},
+    "snp": {
+        "measurements": _each(_hex),
+        "min_tcb": _named(_whole, _TCB_NAMES),
+        "max_vmpl": _whole,
+        "milan_blind": _boolean,
+    },
+    "tdx": {"statuses": _each(_text), "measurements": _named(_each(_hex), _TDX_REGISTERS)},
+    "nitro": {"pcrs": _named(_each(_hex), _NITRO_PCRS)},
     "gpu": {"required": _boolean},
 }
 _EXCEPTION_KEYS: Final = frozenset({"key", "tier", "until"})
