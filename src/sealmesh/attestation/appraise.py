@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sealmesh.attestation.challenge import ProofAnswer
+from sealmesh.attestation.envelope import Envelope, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier, require_factors
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.proof import SavedProof
@@ -66,6 +67,7 @@ class Appraisal:
         factors: What was checked, by number.
         claims: What the evidence says. Values may hold text of a peer or a vendor.
         reasons: Why it is refused, in words; empty where it is verified.
+        kind: Of the hardware evidence, as after `--kind`; "" for none, or for several.
     """
 
     verified: bool
@@ -76,6 +78,7 @@ class Appraisal:
     factors: tuple[Factor, ...]
     claims: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    kind: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
@@ -160,6 +163,7 @@ def appraise_saved_untrusted(
             "saved_at": _iso(proof.saved_at),
         },
         reasons=reasons,
+        kind=_kind_of(proof, registry),
     )
 
 
@@ -185,6 +189,12 @@ def _saved_refusals(
     if policy.suites is not None and not policy.suites & set(host.keys):
         reasons.append("the host has no suite that the policy allows")
     return tuple(reasons)
+
+
+def _kind_of(proof: SavedProof, registry: Mapping[str, EvidenceKind]) -> str:
+    records = Envelope.parse_untrusted(proof.envelope).of_role(Role.EVIDENCE)
+    known = {one.type for _, one in records if one.type in registry and registry[one.type].ceiling > Tier.PINNED}
+    return known.pop().rpartition(".")[2] if len(known) == 1 else ""
 
 
 def _of_saver(factor: Factor) -> Factor:
@@ -231,6 +241,7 @@ def appraise_raw_untrusted(kind: RawKind, evidence: RawInput, *, unbound: bool =
         factors=factors,
         claims=finding.claims,
         reasons=tuple(reasons),
+        kind=kind.name,
     )
 
 

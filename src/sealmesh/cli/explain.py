@@ -49,29 +49,29 @@ QUESTIONS: Final[Mapping[FactorId, str]] = {
 _STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red", Status.ABSENT: "dim"}
 
 
-def shown_tier_words(appraisal: Appraisal, kind: str | None) -> str:
+def shown_tier_words(appraisal: Appraisal) -> str:
     """What the tier is worth, with the maker's name where one is known."""
     words = tier_words(appraisal.tier.label, appraisal.operator_blind.value)
-    maker = escape_peer_text(appraisal.claims.get("vendor") or _MAKERS.get(kind or "", ""))
+    maker = escape_peer_text(appraisal.claims.get("vendor") or _MAKERS.get(appraisal.kind, ""))
     return words.replace("a genuine vendor's chip", f"a genuine {maker} chip") if maker else words
 
 
-def headline(name: str, appraisal: Appraisal, tone: Tone, *, kind: str | None) -> str:
+def headline(name: str, appraisal: Appraisal, tone: Tone) -> str:
     """One line: which file, verified or refused, the tier and what it is worth."""
     word = tone.style("verified", "green") if appraisal.verified else tone.style("refused", "red")
     shown = escape_peer_text(name, most=_SHOWN_MAX)
     if appraisal.tier is Tier.NONE:
         return f"{shown}: {word}: nothing was proven"
-    return f"{shown}: {word}: {appraisal.tier.label}: {shown_tier_words(appraisal, kind)}"
+    return f"{shown}: {word}: {appraisal.tier.label}: {shown_tier_words(appraisal)}"
 
 
-def explain_lines(appraisal: Appraisal, tone: Tone, *, kind: str | None) -> list[str]:
+def explain_lines(appraisal: Appraisal, tone: Tone, *, saved: bool) -> list[str]:
     """The whole verdict for a reader who wants to know why, and what it does not say."""
     lines = []
     if appraisal.reasons:
         lines += ["", tone.style("Why it is refused", "bold")]
         lines += [f"  {escape_peer_text(reason, most=_SHOWN_MAX)}" for reason in appraisal.reasons]
-    lines += ["", tone.style("What it means", "bold"), *(f"  {line}" for line in _meaning(appraisal, kind))]
+    lines += ["", tone.style("What it means", "bold"), *(f"  {line}" for line in _meaning(appraisal, saved=saved))]
     lines += ["", tone.style("What was checked", "bold")]
     for one in appraisal.factors:
         status = tone.style(one.status.value.ljust(6), _STYLES[one.status])
@@ -87,7 +87,7 @@ def explain_lines(appraisal: Appraisal, tone: Tone, *, kind: str | None) -> list
     return lines
 
 
-def _meaning(appraisal: Appraisal, kind: str | None) -> list[str]:
+def _meaning(appraisal: Appraisal, *, saved: bool) -> list[str]:
     if appraisal.tier is Tier.NONE:
         said = ["Nothing was proven by this file; treat the host as one that showed no evidence."]
         if appraisal.tier_if_bound > Tier.NONE:
@@ -97,7 +97,7 @@ def _meaning(appraisal: Appraisal, kind: str | None) -> list[str]:
                 "or accept with --unbound that nothing is bound."
             )
         return said
-    said = [f"{appraisal.tier.label}: {shown_tier_words(appraisal, kind)}."]
+    said = [f"{appraisal.tier.label}: {shown_tier_words(appraisal)}."]
     status = {one.factor: one.status for one in appraisal.factors}
     if status.get(FactorId.BINDING) is not Status.PASS:
         said.append("Nothing ties it to a host or a time: it may be anybody's.")
@@ -109,6 +109,6 @@ def _meaning(appraisal: Appraisal, kind: str | None) -> list[str]:
         said.append("Its owner cannot read prompts with software alone. Whoever opens the machine can.")
     else:
         said.append("Its owner can read prompts: nothing here says otherwise.")
-    if kind is None:
+    if saved:
         said.append("When it was asked for, and over which connection, is the word of whoever saved the file.")
     return said

@@ -72,9 +72,9 @@ def verify(request: Request, *, as_json: bool, explain: bool) -> int:
     appraisals = appraise(request, now=time.time())
     tone = Tone.of(sys.stderr if as_json else sys.stdout)
     for path, appraisal in zip(request.files, appraisals, strict=True):
-        lines = [headline(str(path), appraisal, tone, kind=request.kind)]
+        lines = [headline(str(path), appraisal, tone)]
         if explain:
-            lines += explain_lines(appraisal, tone, kind=request.kind)
+            lines += explain_lines(appraisal, tone, saved=request.kind is None)
         else:
             lines += [f"  {escape_peer_text(reason, most=400)}" for reason in appraisal.reasons]
         if as_json:
