@@ -91,8 +91,8 @@ class SealedService:
         self._random = random
         self._counters = counters
         self._times = times or HostTimes()
-        self._rates = rates or OpeningRates()
-        self._bodies = bodies or BodyBudget()
+        self._rates = OpeningRates() if rates is None else rates
+        self._bodies = BodyBudget() if bodies is None else bodies
         self._places = Places(backend.parallel)
         self._names = frozenset(model.name for model in backend.models())
         self._draining = False
