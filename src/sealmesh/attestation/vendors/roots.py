@@ -97,7 +97,9 @@ NVIDIA: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 #: Vendor (the folder under `roots/`) to its table.
-TABLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({"tpm": TPM, "amd": AMD, "intel": INTEL, "aws": AWS, "apple": APPLE, "nvidia": NVIDIA})
+TABLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {"tpm": TPM, "amd": AMD, "intel": INTEL, "aws": AWS, "apple": APPLE, "nvidia": NVIDIA}
+)
 
 
 @functools.cache
