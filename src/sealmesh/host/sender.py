@@ -15,6 +15,7 @@ from sealmesh.limits import (
     HOST_REQUEST_TIMEOUT_S,
     HOST_SILENCE_S,
     PING_INTERVAL_S,
+    WRITE_CHUNK,
 )
 from sealmesh.sealed.exchange import HostExchange, ResponseHead, SealedError, Trailer
 from sealmesh.transport.base import Stream
@@ -61,6 +62,8 @@ class AnswerSender:
         self._wrote_at = float("-inf")
         self._writing_since: float | None = None
         self._pinger: asyncio.Task[None] | None = None
+        self._held: list[bytes] = []  # sealed, and waiting for what follows at once
+        self._held_size = 0
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """HEAD has authenticated: from now on the asker hears from us each second [EX-60].
@@ -70,13 +73,18 @@ class AnswerSender:
         """
         self._pinger = group.create_task(self._ping(), name="sealmesh-ping")
 
-    async def send_head(self, head: ResponseHead) -> None:
-        """Send how the answer begins."""
-        await self._send(lambda: self._exchange.send_head(head))
+    async def send_head(self, head: ResponseHead, *, more: bool = False) -> None:
+        """Send how the answer begins.
 
-    async def send_body(self, data: bytes) -> None:
-        """Send some of the answer."""
-        await self._send(lambda: self._exchange.send_body(data))
+        Args:
+            head: Status and headers.
+            more: More follows at once: it goes out together, for a write costs more than its bytes.
+        """
+        await self._send(lambda: self._exchange.send_head(head), more=more)
+
+    async def send_body(self, data: bytes, *, more: bool = False) -> None:
+        """Send some of the answer; `more` as for `send_head`."""
+        await self._send(lambda: self._exchange.send_body(data), more=more)
 
     async def finish(self, trailer: Trailer) -> None:
         """End the answer well."""
@@ -97,7 +105,7 @@ class AnswerSender:
         """
         try:
             async with asyncio.timeout(self._times.stall):
-                await self._stream.write(last)
+                await self._stream.write(self._take_held(last))
                 await self._stream.finish()
         except TimeoutError as error:
             raise TransportTimeoutError("the asker takes nothing") from error
@@ -113,9 +121,23 @@ class AnswerSender:
             async with self._lock:
                 pinger.cancel()
 
-    async def _send(self, seal: Callable[[], bytes]) -> None:
+    def _take_held(self, last: bytes) -> bytes:
+        if not self._held:
+            return last
+        self._held.append(last)
+        data = b"".join(self._held)
+        self._held.clear()
+        self._held_size = 0
+        return data
+
+    async def _send(self, seal: Callable[[], bytes], *, more: bool = False) -> None:
         async with self._lock:
             data = seal()
+            if more and self._held_size + len(data) <= WRITE_CHUNK:
+                self._held.append(data)
+                self._held_size += len(data)
+                return
+            data = self._take_held(data)
             self._writing_since = self._loop.time()
             try:
                 await self._stream.write(data)

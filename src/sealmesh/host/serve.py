@@ -255,9 +255,10 @@ class _Exchange:
 
     async def _answer(self, request: BackendRequest) -> None:
         async with await self._service._backend.ask(request) as answer:
-            await self._sender.send_head(ResponseHead(status=answer.status, headers=answer.headers))
+            head = ResponseHead(status=answer.status, headers=answer.headers)
+            await self._sender.send_head(head, more=answer.ready)
             while chunk := await answer.read():
-                await self._sender.send_body(chunk)
+                await self._sender.send_body(chunk, more=answer.ready)
             usage = answer.usage or Usage()
         trailer = trailer_of(usage)
         await self._sender.finish(trailer)

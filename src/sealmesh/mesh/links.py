@@ -77,20 +77,20 @@ class Link:
         """How packets reach the member."""
         return self._connection.path
 
-    async def open_stream(self, kind: StreamKind, *, write_kind: bool = True) -> Stream:
+    async def open_stream(self, kind: StreamKind, *, wait: bool = False) -> Stream:
         """Open a stream; its kind byte goes out at once, so that the peer's clock for it starts with ours.
 
         Args:
             kind: What the stream is for.
-            write_kind: False where the caller's first write begins with the kind byte: one write less.
+            wait: Let the kind byte go out with the first write: one write less for who writes at once.
 
         Raises:
             TransportTimeoutError: No stream became free in time.
             TransportError: The link is gone.
         """
         stream = await self._connection.open(timeout_s=STREAM_OPEN_TIMEOUT_S)
-        if not write_kind:
-            return stream
+        if wait:
+            return _BegunStream(stream, bytes([kind]))
         try:
             await stream.write(bytes([kind]))
         except BaseException:
@@ -106,6 +106,36 @@ class Link:
         """Close it and every stream on it; the peer is told why."""
         self.alive = False
         self._connection.close(code, reason)
+
+
+class _BegunStream(Stream):
+    """A stream whose first bytes wait for the first write."""
+
+    def __init__(self, inner: Stream, first: bytes) -> None:
+        self._inner = inner
+        self._first = first
+        self.read = inner.read  # type: ignore[method-assign]  # nothing is to be done there, and it is the hot way
+
+    async def read(self, max_bytes: int) -> bytes:
+        """See `Stream.read`."""
+        return await self._inner.read(max_bytes)
+
+    async def write(self, data: bytes) -> None:
+        """See `Stream.write`."""
+        first, self._first = self._first, b""
+        await self._inner.write(first + data if first else data)
+
+    async def finish(self) -> None:
+        """See `Stream.finish`."""
+        await self._inner.finish()
+
+    async def delivered(self) -> None:
+        """See `Stream.delivered`."""
+        await self._inner.delivered()
+
+    async def reset(self, code: int = 1) -> None:
+        """See `Stream.reset`."""
+        await self._inner.reset(code)
 
 
 StreamHandler = Callable[[Link, Stream], Awaitable[None]]

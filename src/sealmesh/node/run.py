@@ -352,7 +352,7 @@ class Node:
 
     async def _open_sealed(self, endpoint_id: bytes) -> Stream:
         link = await self._link_to(endpoint_id)
-        return await link.open_stream(StreamKind.SEALED)
+        return await link.open_stream(StreamKind.SEALED, wait=True)
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
