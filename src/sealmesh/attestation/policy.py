@@ -212,9 +212,9 @@ def _named(
     def read(value: object, where: str) -> Mapping[str, object]:
         if not isinstance(value, dict) or not value:
             raise ConfigError(f"policy: {where} is a table that is not empty")
-        for name in value if names is not None else ():
-            if name not in names:
-                raise ConfigError(f"policy: unknown key {name!r} in {where}; it has {', '.join(sorted(names))}")
+        unknown = sorted(set(value) - names) if names is not None else []
+        if names is not None and unknown:
+            raise ConfigError(f"policy: unknown key {unknown[0]!r} in {where}; it has {', '.join(sorted(names))}")
         return MappingProxyType({name: item(one, f"{where}.{name}") for name, one in value.items()})
 
     return read

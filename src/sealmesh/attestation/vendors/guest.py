@@ -6,23 +6,18 @@ Here that becomes a finding on a host of the mesh, or on a raw file (ATTESTATION
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from sealmesh.attestation.envelope import Envelope, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
 from sealmesh.attestation.policy import BackendRule
 from sealmesh.attestation.statement import HostStatement
 from sealmesh.attestation.vendors.base import EvidenceInput, Finding
-from sealmesh.attestation.vendors.raw import RawFinding, RawInput
+from sealmesh.attestation.vendors.pem import read_chain_untrusted
+from sealmesh.attestation.vendors.raw import RawFinding
 from sealmesh.errors import VerificationError
-
-_PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_PEM_END: Final = b"-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,22 +78,19 @@ def find_for_host(judgement: Judgement, evidence: EvidenceInput, carried: bytes)
     )
 
 
-def find_for_file(judgement: Judgement, bound: bool) -> RawFinding:
+def find_for_file(judgement: Judgement, binding: Factor) -> RawFinding:
     """Return what a report is worth as a raw file.
 
     Nobody is called blind by it: what backend and accelerators the guest uses is not in the report.
 
     Args:
         judgement: Of the report.
-        bound: Whether the reader's nonce or report data was in it.
+        binding: From `compare_asked`.
     """
-    status = Status.PASS if bound else Status.ABSENT
-    reason = "the report holds what was asked for" if bound else "no --nonce or --report-data was given to compare"
-    factor = Factor(factor=FactorId.BINDING, status=status, source=Source.HARDWARE, reason=reason)
     return RawFinding(
         tier_if_bound=judgement.tier,
-        bound=bound,
-        factors=(factor, *judgement.factors),
+        bound=binding.status is Status.PASS,
+        factors=(binding, *judgement.factors),
         code_measured=judgement.code_measured,
         claims=judgement.claims,
     )
@@ -118,19 +110,25 @@ def check_binding(carried: bytes, binding: bytes) -> None:
         raise VerificationError("binding", "unused report data is not zero")
 
 
-def match_report_data(carried: bytes, raw: RawInput) -> bool:
-    """Hold a raw report against what its reader asked for, padded with zeros; a report has no nonce of its own.
+def compare_asked(*asked: tuple[bytes | None, bytes]) -> Factor:
+    """Hold a raw report against what its reader asked for: what is signed equals it, or is it and then zeros.
+
+    Args:
+        asked: What was asked for, if anything, and what the report carries in that place.
 
     Returns:
-        Whether anything was asked for.
-
-    Raises:
-        VerificationError: It holds something else; factor `binding`.
+        The factor `binding`. What does not match is a FAIL and not raised, so that the rest is told too.
     """
-    asked = [given for given in (raw.nonce, raw.report_data) if given]
-    for given in asked:
-        check_binding(carried, given)
-    return bool(asked)
+    given = [(wanted, carried) for wanted, carried in asked if wanted]
+    if not given:
+        return lacking(FactorId.BINDING, "no --nonce or --report-data was given to compare")
+    try:
+        for wanted, carried in given:
+            check_binding(carried, wanted)
+    except VerificationError:
+        reason = "the hardware signed something else than what was asked for"
+        return Factor(factor=FactorId.BINDING, status=Status.FAIL, source=Source.HARDWARE, reason=reason)
+    return passed(FactorId.BINDING, "the hardware signed what was asked for", source=Source.HARDWARE)
 
 
 def keeps_owner_out(judgement: Judgement, statement: HostStatement) -> bool:
@@ -172,18 +170,14 @@ def stapled_untrusted(envelope: Envelope, kind: str) -> bytes:
 
 
 def read_der_untrusted(data: bytes) -> bytes:
-    """Return the DER of a certificate file that may be PEM.
+    """Return the DER of a file of one certificate, which may be PEM.
 
     Raises:
-        VerificationError: It looks like PEM and is none; factor `vendor_chain`.
+        VerificationError: It looks like PEM and is none, or holds several; factor `vendor_chain`.
     """
-    if not data.lstrip().startswith(_PEM_BEGIN):
+    if not data.lstrip().startswith(b"-----BEGIN"):
         return data
-    _, _, rest = data.partition(_PEM_BEGIN)
-    body, end, after = rest.partition(_PEM_END)
-    if not end or after.strip():
-        raise VerificationError("vendor_chain", "the certificate's file is cut, or holds more than one")
-    try:
-        return base64.b64decode(b"".join(body.split()), validate=True)
-    except binascii.Error as error:
-        raise VerificationError("vendor_chain", "the certificate's file is not PEM") from error
+    chain = read_chain_untrusted(data)
+    if len(chain) != 1:
+        raise VerificationError("vendor_chain", "one certificate is wanted, and the file holds several")
+    return chain[0]

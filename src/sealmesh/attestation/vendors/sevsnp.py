@@ -23,11 +23,11 @@ from sealmesh.attestation.factors import Factor, FactorId, Source, Tier
 from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
 from sealmesh.attestation.vendors.guest import (
     Judgement,
+    compare_asked,
     find_for_file,
     find_for_host,
     lacking,
     listed,
-    match_report_data,
     passed,
     read_der_untrusted,
     stapled_untrusted,
@@ -68,8 +68,9 @@ def judge_sevsnp_untrusted(raw: RawInput) -> RawFinding:
     if not leaf:
         raise VerificationError("vendor_chain", "the chip's certificate is needed: --with vcek= or --with vlek=")
     report, endorsement = verify_report_untrusted(_unhex(raw.data), read_der_untrusted(leaf), raw.now)
-    bound = match_report_data(report.report_data, raw)
-    return find_for_file(judge_report(report, endorsement, raw.policy.vendors.get(TABLE, {})), bound)
+    # A report has no nonce of its own: what is fresh is put into its report data.
+    binding = compare_asked((raw.nonce, report.report_data), (raw.report_data, report.report_data))
+    return find_for_file(judge_report(report, endorsement, raw.policy.vendors.get(TABLE, {})), binding)
 
 
 def verify_report_untrusted(data: bytes, leaf: bytes, now: float) -> tuple[Report, Endorsement]:
