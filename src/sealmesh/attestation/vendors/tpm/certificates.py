@@ -177,8 +177,8 @@ def check_leaf(leaf: x509.Certificate) -> None:
 def check_use(leaf: x509.Certificate, use: Use, *, certifies_ak: bool) -> None:
     """Refuse a certificate that its vendor made for another kind of key (attack A06).
 
-    The roots of TPM vendors stand behind endorsement keys, which only decrypt. That a key is a restricted signing key is
-    said by the usage that TCG gave attestation keys, or by an owner who certifies no other signing keys (GCE).
+    The roots of TPM vendors stand behind endorsement keys, which only decrypt. That a key is a restricted signing key
+    is said by the usage that TCG gave attestation keys, or by an owner who certifies no other signing keys (GCE).
 
     Raises:
         VerificationError: Factor `vendor_chain`.

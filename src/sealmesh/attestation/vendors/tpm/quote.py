@@ -77,8 +77,8 @@ def verify_key_untrusted(ak_public: bytes) -> Public:
 def verify_quote_untrusted(public: Public, parts: QuoteParts) -> QuotedRegisters:
     """Verify one quote (steps 3 to 6); whether its extra data is the right one is the caller's next step.
 
-    A quote of the SHA-1 bank verifies here, so that no byte of it stays unlooked at; `require_bank` refuses its registers
-    wherever they are used.
+    A quote of the SHA-1 bank verifies here, so that no byte of it stays unlooked at; `require_bank` refuses its
+    registers wherever they are used.
 
     Raises:
         VerificationError: Factor `attestation_key` or `platform_state`.

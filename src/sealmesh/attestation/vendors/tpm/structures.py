@@ -201,7 +201,7 @@ class Quote:
 
 def unwrap_untrusted(data: bytes, *, factor: str) -> bytes:
     """Return the content of a TPM2B if the whole of `data` is one, else `data`: tools write both forms."""
-    if len(data) > 2 and int.from_bytes(data[:2], "big") == len(data) - 2:  # noqa: PLR2004 - the length itself
+    if len(data) > 2 and int.from_bytes(data[:2], "big") == len(data) - 2:
         return data[2:]
     if not data:
         raise VerificationError(factor, "an empty TPM structure")
