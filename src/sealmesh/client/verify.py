@@ -91,6 +91,7 @@ class HostVerifier:
         elapsed: Seconds of a clock that counts sleep and is never set.
         random: Random bytes.
         sleep: Waits so many seconds.
+        keys_floor: The least sequence of a host's keys part that still counts, by its own summary [RE-15].
         suites: Remembers the best suite of each endpoint.
         pins: The asker's pins.
         verifier: Judges; the default has the default registry.
@@ -108,6 +109,7 @@ class HostVerifier:
         elapsed: Callable[[], float],
         random: Callable[[int], bytes],
         sleep: Callable[[float], Awaitable[None]],
+        keys_floor: Callable[[bytes], int] = lambda _: 0,
         suites: SuiteMemory | None = None,
         pins: PinBook | None = None,
         verifier: Verifier | None = None,
@@ -121,6 +123,7 @@ class HostVerifier:
         self._elapsed = elapsed
         self._random = random
         self._sleep = sleep
+        self._keys_floor = keys_floor
         self._suites = suites or ForgetfulSuites()
         self._pins = pins or NoPins()
         self._verifier = verifier or Verifier(policy=policy, find_pin=self._pins.find_pin)
@@ -400,6 +403,11 @@ class HostVerifier:
         part = parse_keys_untrusted(data, self._now())
         if part.endpoint_id != endpoint_id:
             raise VerificationError(KEYS_FACTOR, "the keys part is another endpoint's")
+        if part.sequence < (floor := self._keys_floor(endpoint_id)):
+            # Older than what the owner told everybody: somebody passes off keys of an earlier time [RE-15].
+            raise VerificationError(
+                KEYS_FACTOR, "the keys part is an older one", expected=f"at least {floor}", got=str(part.sequence)
+            )
         epochs = tuple(
             Signed.decode_untrusted(statement, maximum=EPOCH_STATEMENT_MAX, factor="epoch_statement")
             for statement in part.epoch_statements

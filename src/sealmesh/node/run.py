@@ -243,6 +243,7 @@ class Node:
             elapsed=elapsed,
             random=secrets.token_bytes,
             sleep=asyncio.sleep,
+            keys_floor=self._keys_floor,
             suites=home.seen_suites(),
             pins=home.pins(),
             on_change=self._verdict_changed,
@@ -367,6 +368,11 @@ class Node:
     def _verdict_changed(self, endpoint_id: bytes) -> None:
         self._evidence.note_change(endpoint_id)
         self._board.note_change()
+
+    def _keys_floor(self, endpoint_id: bytes) -> int:
+        """The least sequence of a host's keys part that counts, as its summary says."""
+        entry = self._core.table.get(endpoint_id)
+        return 0 if entry is None else entry.summary.keys_sequence
 
     def _keep_notices(self) -> None:
         """The issuer said something new: it must hold after a restart too."""

@@ -143,6 +143,7 @@ class World:
         self._here = self.network.endpoint(VERIFIER_ID)
         self._links: dict[bytes, MemoryLink] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.floors: dict[bytes, int] = {}
 
         async def run_judgement(judge_now: Callable[[], HostVerdict]) -> HostVerdict:
             self.judged += 1
@@ -156,6 +157,7 @@ class World:
             elapsed=self.time.elapsed,
             random=make_random(b"nonces"),
             sleep=self.time.sleep,
+            keys_floor=lambda endpoint_id: self.floors.get(endpoint_id, 0),
             suites=self.suites,
             on_change=self.changes.append,
             run_judgement=run_judgement,
@@ -430,6 +432,17 @@ async def test_a_refresh_brings_newer_keys() -> None:
         after = await world.verifier.refresh(host.id)
         assert after is not None
         assert after.epoch_digest != before.epoch_digest
+
+
+async def test_keys_older_than_the_hosts_own_summary_says_are_refused() -> None:
+    """RE-15: keys of an earlier time, still within their own, passed off by whoever answers."""
+    world = World()
+    host = world.add()
+    world.floors[host.id] = 1 << 60
+    world.verifier.note_host(host.id)
+    async with world.running():
+        assert world.verified(host) is None
+        assert "older" in world.verifier.refusals(host.id)[0]
 
 
 async def test_a_refresh_without_newer_keys_gives_nothing() -> None:
