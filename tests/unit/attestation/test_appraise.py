@@ -291,6 +291,11 @@ def test_a_file_that_binds_something_else_is_refused(finding: RawFinding) -> Non
         assert failed(appraisal) == ["binding"]
 
 
+def test_unbound_does_not_excuse_what_its_own_verifier_calls_wrong() -> None:
+    wrong = with_status(UNASKED, FactorId.BINDING, Status.FAIL)
+    assert not judge_raw(wrong, ANY, nonce=None, unbound=True).verified
+
+
 @pytest.mark.parametrize("missing", [FactorId.VENDOR_CHAIN])
 def test_a_required_factor_that_is_absent_is_a_failure(missing: FactorId) -> None:
     for finding in (without(GOOD, missing), with_status(GOOD, missing, Status.ABSENT)):

@@ -62,7 +62,8 @@ async def test_each_new_verdict_is_a_private_file(tmp_path: Path) -> None:
         verdicts.know(HOST)
         saver.note_change(HOST.endpoint_id)
         first = await until(folder, 1)
-        saver.note_change(HOST.endpoint_id)  # the same verdict with new keys
+        verdicts.proofs[HOST.endpoint_id] = b"later"
+        saver.note_change(HOST.endpoint_id)  # the same verdict with new keys: what was saved stands
         verdicts.know(OTHER)
         saver.note_change(OTHER.endpoint_id)
         await until(folder, 2)
