@@ -74,7 +74,7 @@ ATTACKS = {
     ),
     "A09": Attack(
         "a host (or its proxy) passes the opened prompt onward",
-        ("host/serve.py:SealedService",),
+        ("host/serve.py:SealedService", "host/rebuild.py:rebuild_request_untrusted"),
     ),
     "A10": Attack(
         'downgrade: suite, version, plaintext, "decryption failed so try plain"',
@@ -94,6 +94,7 @@ ATTACKS = {
         (
             "client/watch.py:AnswerWatch",
             "host/serve.py:_Exchange",
+            "host/sender.py:AnswerSender",
             "mesh/links.py:Links._read_kind_untrusted",
             "mesh/driver.py:_Outbox.put",
         ),
@@ -158,6 +159,8 @@ ATTACKS = {
         "a hostile peer exhausts hardware challenges, replay tags or openings, and so evicts an honest host",
         (
             "host/openings.py:OpeningRates",
+            "host/openings.py:Places",
+            "host/openings.py:BodyBudget",
             "host/prove.py:Prover._admit_challenge",
             "sealed/replay.py:ReplayTags.insert",
         ),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kit.attested import NOW, ProvenHost, verified_host
-from kit.sealed import Randomness
+from kit.sealed import HEAD, Randomness
 from sealmesh.attestation.statement import statement_digest
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
@@ -24,7 +25,16 @@ from sealmesh.host.openings import BodyBudget, OpeningRates
 from sealmesh.host.sender import HostTimes
 from sealmesh.host.serve import HostCounters, SealedService
 from sealmesh.routing.directory import Directory, HostOffer
-from sealmesh.sealed.exchange import BodyEvent, EndEvent, HostExchange, HostEvent
+from sealmesh.sealed.exchange import (
+    BodyEvent,
+    ClientExchange,
+    EndEvent,
+    ErrorEvent,
+    HostEvent,
+    HostExchange,
+    RequestHead,
+    SealedError,
+)
 from sealmesh.sealed.keyring import EpochKeys, KeyRing
 from sealmesh.sealed.suites import HostKey, Suite, best_suite
 from sealmesh.transport.base import Connection, EndpointAddress, Stream
@@ -35,12 +45,15 @@ from sealmesh.wire.operations import Operation
 LONG_S = 10.0  # only reached by a failing test
 ASKER_ID = hashlib.sha256(b"asker").digest()
 SECRET = "the secret question"
+USAGE = Usage(prompt_tokens=3, completion_tokens=5)
 
 Step = bytes | BaseException | asyncio.Event
 Handler = Callable[["HostNode", Stream], Awaitable[None]]
 
 
-def chat(text: str = SECRET, *, stream: bool = False, model: str = "echo", session: str = "", **more: Any) -> AppRequest:
+def chat(
+    text: str = SECRET, *, stream: bool = False, model: str = "echo", session: str = "", **more: Any
+) -> AppRequest:
     """A request as the API makes it."""
     body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **more}
     return AppRequest(
@@ -66,7 +79,7 @@ class ScriptedAnswer(BackendAnswer):
     """Says the steps: bytes are returned, errors raised, events awaited."""
 
     def __init__(
-        self, steps: Sequence[Step], *, status: int = 200, headers: tuple[tuple[str, str], ...] = (), usage: Usage | None
+        self, steps: Sequence[Step], *, status: int, headers: tuple[tuple[str, str], ...], usage: Usage | None
     ) -> None:
         self.status = status
         self.headers = headers
@@ -107,7 +120,7 @@ class ScriptedBackend(Backend):
         *steps: Step,
         status: int = 200,
         headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),),
-        usage: Usage | None = Usage(prompt_tokens=3, completion_tokens=5),
+        usage: Usage | None = USAGE,
         parallel: int = 0,
         models: Sequence[str] = ("echo",),
         gate: asyncio.Event | None = None,
@@ -240,6 +253,52 @@ class HostNode:
                 await self.handler(self, counting)
 
 
+_NUMBERS = itertools.count()
+
+
+class BareAsker:
+    """One bare exchange towards a host, for what no honest asker does."""
+
+    def __init__(self, host: HostNode, stream: Stream) -> None:
+        self.exchange = ClientExchange(
+            host.verified,
+            suite=Suite.X25519,
+            now=host.world.now,
+            random=Randomness(b"bare %d" % next(_NUMBERS)),
+            kind_sent=True,
+        )
+        self.stream = stream
+
+    @classmethod
+    async def of(cls, host: HostNode, peer: bytes = ASKER_ID) -> BareAsker:
+        return cls(host, await host.world.open_stream(host.id, peer=peer))
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.write(data)
+
+    async def ask(self, body: bytes = chat().body, head: RequestHead = HEAD) -> None:
+        exchange = self.exchange
+        await self.send(exchange.send_head(head) + exchange.send_body(body) + exchange.finish())
+        await self.stream.finish()
+
+    async def events(self, until: type | None = None) -> list[object]:
+        """What the host says, to its end, or to an event of a kind."""
+        events: list[object] = []
+        async with asyncio.timeout(LONG_S):
+            while data := await self.stream.read(65536):
+                events += self.exchange.receive_untrusted(data)
+                if until is not None and any(isinstance(event, until) for event in events):
+                    return events
+        return events
+
+    async def error(self) -> SealedError:
+        """The sealed error that the host ends with."""
+        event = (await self.events())[-1]
+        assert isinstance(event, ErrorEvent)
+        await self.stream.reset()
+        return event.error
+
+
 class Keys:
     """What the verifier knows, as the test says."""
 
@@ -292,6 +351,7 @@ class World:
         self._connections: dict[tuple[bytes, bytes], MemoryConnection] = {}
         self._group = group
         self._own_tasks: set[asyncio.Task[Any]] = set()
+        self._inbound: set[asyncio.Task[None]] = set()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -398,7 +458,9 @@ class World:
         with contextlib.suppress(Exception):
             while True:
                 stream = await connection.accept()
-                asyncio.create_task(self._dispatch(host, connection.remote_id, stream), name="inbound")
+                task = asyncio.create_task(self._dispatch(host, connection.remote_id, stream), name="inbound")
+                self._inbound.add(task)
+                task.add_done_callback(self._inbound.discard)
 
     async def _dispatch(self, host: HostNode, peer: bytes, stream: Stream) -> None:
         with contextlib.suppress(TransportError):

@@ -50,7 +50,7 @@ def saying(status: int, code: str):
     return handler
 
 
-# --- the good way ---------------------------------------------------------------------------------------------------
+# --- the good way ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -104,7 +104,7 @@ async def test_a_body_that_no_host_takes_is_not_begun() -> None:
         assert world.counters.status().failed_by_reason == {"internal": 1}
 
 
-# --- who is asked next ------------------------------------------------------------------------------------------------
+# --- who is asked next -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_an_unreachable_host_is_passed_over() -> None:
         assert world.directory.health(first.id).failures == 1
 
 
-# --- keys -------------------------------------------------------------------------------------------------------------
+# --- keys ------------------------------------------------------------------------------------------------
 
 
 async def test_a_host_that_lost_its_keys_is_asked_once_more_with_fresh_ones() -> None:
@@ -365,7 +365,7 @@ async def test_nobody_to_ask_is_counted_too() -> None:
         assert world.counters.status().failed_by_reason == {"no_host": 1, "model_not_found": 1}
 
 
-# --- after the head ---------------------------------------------------------------------------------------------------
+# --- after the head --------------------------------------------------------------------------------------
 
 
 async def test_after_its_head_an_answer_is_never_another_s() -> None:
@@ -374,7 +374,7 @@ async def test_after_its_head_an_answer_is_never_another_s() -> None:
         world.add("second", other := ScriptedBackend(b"{}"))
         answer = await world.dialer.ask(chat())
         got = b""
-        with pytest.raises(BackendError, match="engine_cut"):
+        with pytest.raises(BackendError, match="engine_cut"):  # noqa: PT012 - what came before it is kept
             while True:
                 got += await answer.read()
         assert got in (b"", b"some")
@@ -398,7 +398,7 @@ async def test_head_and_failure_in_one_read_may_still_go_to_the_next_host() -> N
         second = world.add("second")
         answer = await world.dialer.ask(chat())
         assert answer.proof.host == second.id.hex()
-        assert b"some" != (await read_all(answer))[:4]
+        assert (await read_all(answer))[:4] != b"some"
         assert world.counters.status().done == 1
 
 
@@ -485,7 +485,7 @@ async def test_closing_can_be_cancelled_and_still_resets() -> None:
             await asking
 
 
-# --- clocks -----------------------------------------------------------------------------------------------------------
+# --- clocks ----------------------------------------------------------------------------------------------
 
 
 async def test_a_host_that_only_pings_is_too_slow() -> None:
@@ -512,7 +512,7 @@ async def test_an_app_that_does_not_read_costs_the_host_nothing() -> None:
         assert await read_all(answer) == b"earlylate"
 
 
-# --- what is listed ---------------------------------------------------------------------------------------------------
+# --- what is listed --------------------------------------------------------------------------------------
 
 
 async def test_models_are_listed_with_who_may_serve_them() -> None:

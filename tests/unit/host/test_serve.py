@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from kit.exchanges import ASKER_ID, LONG_S, SECRET, HostNode, ScriptedBackend, World, chat, read_all
-from kit.sealed import HEAD, Randomness
+from kit.exchanges import LONG_S, SECRET, BareAsker, ScriptedBackend, World, chat, read_all
+from kit.sealed import HEAD
 from sealmesh.backend.base import Usage
 from sealmesh.client.dial import Timeouts
 from sealmesh.errors import BackendError, BusyError, RemoteProtocolError, StreamResetError
@@ -18,8 +18,6 @@ from sealmesh.host.sender import HostTimes
 from sealmesh.host.serve import sealed_error, trailer_of
 from sealmesh.limits import ERROR_MESSAGE_MAX, TOKENS_MAX
 from sealmesh.sealed.exchange import (
-    ClientExchange,
-    ErrorEvent,
     HeadEvent,
     PingEvent,
     RefusedEvent,
@@ -27,51 +25,7 @@ from sealmesh.sealed.exchange import (
     SealedError,
 )
 from sealmesh.sealed.refusal import Refusal
-from sealmesh.sealed.suites import Suite
-from sealmesh.transport.base import Stream
 from sealmesh.wire.operations import Operation
-
-
-NUMBERS = itertools.count()
-
-
-class Asker:
-    """One bare exchange towards a host, for what no honest asker does."""
-
-    def __init__(self, host: HostNode, stream: Stream) -> None:
-        self.exchange = ClientExchange(
-            host.verified, suite=Suite.X25519, now=host.world.now, random=Randomness(b"bare %d" % next(NUMBERS)), kind_sent=True
-        )
-        self.stream = stream
-
-    @classmethod
-    async def of(cls, host: HostNode, peer: bytes = ASKER_ID) -> Asker:
-        return cls(host, await host.world.open_stream(host.id, peer=peer))
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.write(data)
-
-    async def ask(self, body: bytes = chat().body, head: RequestHead = HEAD) -> None:
-        exchange = self.exchange
-        await self.send(exchange.send_head(head) + exchange.send_body(body) + exchange.finish())
-        await self.stream.finish()
-
-    async def events(self, until: type | None = None) -> list[object]:
-        """What the host says, to its end, or to an event of a kind."""
-        events: list[object] = []
-        async with asyncio.timeout(LONG_S):
-            while data := await self.stream.read(65536):
-                events += self.exchange.receive_untrusted(data)
-                if until is not None and any(isinstance(event, until) for event in events):
-                    return events
-        return events
-
-    async def error(self) -> SealedError:
-        """The sealed error that the host ends with."""
-        event = (await self.events())[-1]
-        assert isinstance(event, ErrorEvent)
-        await self.stream.reset()
-        return event.error
 
 
 async def test_counts_are_kept_and_given_back() -> None:
@@ -86,7 +40,7 @@ async def test_counts_are_kept_and_given_back() -> None:
 async def test_the_engine_gets_what_was_parsed_and_nothing_before_the_end() -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.send(asker.exchange.send_head(HEAD) + asker.exchange.send_body(b'{"model":"echo","x":1,'))
         await asker.events(until=PingEvent)
         await asker.send(asker.exchange.send_body(b'"x":2,"stream":true}'))
@@ -111,7 +65,7 @@ async def test_the_engine_gets_what_was_parsed_and_nothing_before_the_end() -> N
 async def test_requests_that_it_cannot_take_get_a_sealed_error(body: bytes, status: int, code: str) -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.ask(body)
         error = await asker.error()
         assert (error.status, error.code) == (status, code)
@@ -135,7 +89,7 @@ async def test_an_engine_that_fails_ends_in_a_sealed_error(
 ) -> None:
     async with World.running() as world:
         host = world.add(backend=ScriptedBackend(*([b"some"] if late else []), failure))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.ask()
         error = await asker.error()
         assert (error.status, error.code) == (status, code)
@@ -149,7 +103,7 @@ async def test_an_engine_that_fails_ends_in_a_sealed_error(
 async def test_an_answer_that_may_not_travel_becomes_a_sealed_error(status: int) -> None:
     async with World.running() as world:
         host = world.add(backend=ScriptedBackend(b"{}", status=status))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.ask()
         assert (await asker.error()).status == 500
 
@@ -170,7 +124,7 @@ def test_words_of_an_error_are_cut_between_characters() -> None:
     assert sealed_error(BackendError(500, "engine_error", "\ud800")).message == "?"
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -184,7 +138,7 @@ def test_words_of_an_error_are_cut_between_characters() -> None:
 async def test_what_does_not_open_is_refused(change, code: Refusal) -> None:
     async with World.running() as world:
         host = world.add()
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.send(change(asker.exchange.send_head(HEAD)))
         assert await asker.events() == [RefusedEvent(code=code)]
         await asker.stream.reset()
@@ -194,12 +148,12 @@ async def test_what_does_not_open_is_refused(change, code: Refusal) -> None:
 async def test_a_request_that_is_replayed_is_refused() -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         exchange = asker.exchange
         data = exchange.send_head(HEAD) + exchange.send_body(chat().body) + exchange.finish()
         await asker.send(data)
         await asker.events(until=HeadEvent)
-        again = await Asker.of(host)
+        again = await BareAsker.of(host)
         await again.send(data)
         assert await again.events() == [RefusedEvent(code=Refusal.REPLAYED)]
         assert len(backend.asked) == 1
@@ -210,7 +164,7 @@ async def test_a_request_that_is_replayed_is_refused() -> None:
 async def test_an_operation_that_does_not_exist_gets_a_sealed_error() -> None:
     async with World.running() as world:
         host = world.add()
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         head = asker.exchange._send  # what no honest asker makes: a head of another table
         from sealmesh.sealed._codec import sealed_pb2
         from sealmesh.sealed.frames import Kind
@@ -224,7 +178,7 @@ async def test_an_operation_that_does_not_exist_gets_a_sealed_error() -> None:
 async def test_a_broken_frame_after_the_head_resets_the_stream() -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.send(asker.exchange.send_head(HEAD))
         await asker.events(until=PingEvent)
         await asker.send(b"\x00\x00\x00\x20" + bytes(32))
@@ -239,7 +193,7 @@ async def test_a_broken_frame_after_the_head_resets_the_stream() -> None:
 async def test_a_request_that_ends_too_early_is_never_answered(opened: bool) -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         if opened:
             await asker.send(asker.exchange.send_head(HEAD) + asker.exchange.send_body(chat().body))
         await asker.stream.finish()
@@ -252,7 +206,7 @@ async def test_a_request_that_ends_too_early_is_never_answered(opened: bool) -> 
 async def test_an_asker_that_gives_up_stops_everything() -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.send(asker.exchange.send_head(HEAD))
         await asker.events(until=PingEvent)
         await asker.send(asker.exchange.send_error(SealedError(status=499, code="app_left", message="left")))
@@ -262,7 +216,7 @@ async def test_an_asker_that_gives_up_stops_everything() -> None:
         assert backend.asked == []
 
 
-# --- room ---------------------------------------------------------------------------------------------------------------
+# --- room ------------------------------------------------------------------------------------------------
 
 
 async def test_a_draining_host_is_busy_and_ends_what_runs() -> None:
@@ -284,7 +238,7 @@ async def test_a_draining_host_is_busy_and_ends_what_runs() -> None:
 
 async def test_draining_waits_no_longer_than_its_grace() -> None:
     async with World.running() as world:
-        host = world.add(backend=ScriptedBackend(gate=asyncio.Event()))
+        host = world.add(backend=ScriptedBackend(gate=asyncio.Event()), times=HostTimes(ping=0.01))
         running = asyncio.create_task(world.dialer.ask(chat()))
         while not host.service.open_exchanges:
             await asyncio.sleep(0)
@@ -298,7 +252,7 @@ async def test_the_queue_is_as_long_as_the_slots_allow() -> None:
         gate = asyncio.Event()
         host = world.add(backend=ScriptedBackend(b"{}", gate=gate, parallel=1))
         peers = [bytes([number]) * 32 for number in range(9)]
-        askers = [await Asker.of(host, peer) for peer in peers]
+        askers = [await BareAsker.of(host, peer) for peer in peers]
         for asker in askers:
             await asker.ask()
         while host.service.open_exchanges < 9:
@@ -336,7 +290,7 @@ async def test_a_peer_that_opens_too_much_is_busy() -> None:
         await read_all(await world.dialer.ask(chat()))
 
 
-# --- liveness -------------------------------------------------------------------------------------------------------------
+# --- liveness --------------------------------------------------------------------------------------------
 
 
 async def test_pings_keep_an_asker_waiting_through_a_long_prefill_and_a_long_upload() -> None:
@@ -357,7 +311,7 @@ async def test_the_gap_between_two_frames_is_never_longer_than_the_ping_s() -> N
     async with World.running() as world:
         go = asyncio.Event()
         host = world.add(backend=ScriptedBackend(b"some", go, b"more"), times=times)
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         loop = asyncio.get_running_loop()
         await asker.ask()
         await asker.events(until=HeadEvent)
@@ -365,7 +319,7 @@ async def test_the_gap_between_two_frames_is_never_longer_than_the_ping_s() -> N
         while len(heard) < 4:
             assert asker.exchange.receive_untrusted(await asker.stream.read(65536))
             heard.append(loop.time())
-        gaps = [later - earlier for earlier, later in zip(heard, heard[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(heard)]
         assert max(gaps) < 0.09, gaps  # two periods would be 0.1
         go.set()
         await asker.events()
@@ -386,7 +340,7 @@ async def test_an_asker_that_leaves_stops_a_long_prefill() -> None:
 async def test_an_exchange_that_is_cancelled_resets_its_stream() -> None:
     async with World.running() as world:
         host = world.add(backend=ScriptedBackend(gate=asyncio.Event()))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.ask()
         await asker.events(until=PingEvent)
         (inbound,) = [task for task in asyncio.all_tasks() if task.get_name() == "inbound"]
@@ -408,7 +362,7 @@ async def test_every_operation_reaches_the_engine_as_itself() -> None:
     async with World.running() as world:
         host = world.add(backend=(backend := ScriptedBackend(b"{}")))
         for operation in Operation:
-            asker = await Asker.of(host)
+            asker = await BareAsker.of(host)
             await asker.ask(head=RequestHead(operation=operation))
             await asker.events()
             await asker.stream.reset()
@@ -418,7 +372,7 @@ async def test_every_operation_reaches_the_engine_as_itself() -> None:
 async def test_a_refusal_where_nobody_reads_does_not_hold_the_host() -> None:
     async with World.running() as world:
         host = world.add(rates=OpeningRates(burst=0))
-        asker = await Asker.of(host)
+        asker = await BareAsker.of(host)
         await asker.stream.reset()
         await world.settle()
         with pytest.raises((RemoteProtocolError, StreamResetError)):
