@@ -1,0 +1,337 @@
+"""Which security checks are taken out, how, and which tests must notice (see tools/mutants.py).
+
+A change is one of `return: EXPRESSION` (the whole body becomes that), `never: TEXT` and `always: TEXT` (the first
+condition that holds the text becomes False or True), `drop: TEXT` (the first statement that holds the text goes), and
+`yield` (a context manager that does nothing).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, what becomes of it, and the tests that must notice.
+
+    Attributes:
+        module: Below src/sealmesh.
+        function: Dotted name within the module.
+        change: See above.
+        tests: Files below tests/.
+    """
+
+    module: str
+    function: str
+    change: str
+    tests: tuple[str, ...]
+
+
+def _of(module: str, *tests: str, **changes: str | tuple[str, ...]) -> list[Check]:
+    """Checks of one module. `Class__function` is a method; a private one has an underscore more, a special one two."""
+    return [
+        Check(module, re.sub(r"(?<=[A-Za-z])__(?=_{0,2}[a-z])", ".", name, count=1), one, tests)
+        for name, change in changes.items()
+        for one in ((change,) if isinstance(change, str) else change)
+    ]
+
+
+_A = "attacks/test_"
+_A03 = _A + "a03_replayed_requests.py"
+_A07 = _A + "a07_proven_machine_is_not_the_serving_machine.py"
+_LINKS = ("unit/mesh/test_links.py", _A + "a16_links.py", _A + "a12_silent_streams.py")
+
+CHECKS: list[Check] = [
+    # --- the sealed exchange ---
+    *_of(
+        "sealed/machine.py",
+        _A + "a01_cut_answers.py",
+        _A + "a11_second_answers.py",
+        Exchange___open_frames_untrusted=("drop: check_final_untrusted(", "drop: check_nothing_follows_untrusted("),
+    ),
+    *_of("sealed/machine.py", _A + "a01_cut_answers.py", check_final_untrusted="return"),
+    *_of("sealed/machine.py", _A + "a11_second_answers.py", check_nothing_follows_untrusted="return"),
+    *_of("sealed/machine.py", "unit/sealed/test_exchange.py", Exchange___fail="drop: self._failure = error"),
+    *_of("sealed/machine.py", _A + "a22_seized_hosts.py", "unit/sealed/test_exchange.py", Exchange__wipe="return"),
+    *_of("sealed/frames.py", _A + "a13_sealed_frames.py", check_padding_untrusted="return"),
+    *_of("sealed/frames.py", "unit/sealed/test_rules.py", next_phase="never: NEEDS_WHOLE_REQUEST"),
+    *_of(
+        "sealed/stream.py",
+        _A + "a13_sealed_frames.py",
+        FrameCutter__next_frame_untrusted="drop: check_frame_length_untrusted(",
+    ),
+    *_of("sealed/frames.py", _A + "a13_sealed_frames.py", decode_frame_untrusted="drop: check_padding_untrusted("),
+    *_of("sealed/stream.py", _A + "a13_sealed_frames.py", check_frame_length_untrusted="return"),
+    *_of("sealed/stream.py", "unit/sealed/test_stream.py", OpeningStream__open_untrusted=("always: TAG_FINAL",)),
+    *_of("sealed/stream.py", "unit/sealed/test_stream.py", SealingStream__seal="never: self._spent"),
+    *_of("sealed/stream.py", "unit/sealed/test_stream.py", _Secretstream__wipe="return"),
+    *_of("sealed/asking.py", "unit/sealed/test_exchange.py", check_verified="return"),
+    *_of("sealed/asking.py", _A + "a10_downgrades.py", check_best_suite="return"),
+    *_of("sealed/asking.py", _A + "a01_cut_answers.py", ClientExchange__receive_eof_untrusted="return"),
+    *_of(
+        "sealed/asking.py",
+        "unit/sealed/test_exchange.py",
+        ClientExchange____init__=("drop: check_fresh", "drop: check_verified("),
+    ),
+    *_of("sealed/answering.py", _A + "a01_cut_answers.py", HostExchange__receive_eof_untrusted="return"),
+    *_of("sealed/asking.py", _A + "a10_downgrades.py", ClientExchange____init__="drop: check_best_suite("),
+    *_of(
+        "sealed/answering.py",
+        _A + "a03_replayed_requests.py",
+        HostExchange___accept_head_untrusted="drop: _check_replay",
+    ),
+    *_of("sealed/answering.py", _A03, HostExchange___check_replay_untrusted="return"),
+    *_of("sealed/answering.py", "unit/sealed/test_exchange.py", HostExchange___count_received_untrusted="return"),
+    *_of(
+        "sealed/answering.py",
+        "vectors/test_sealed_vectors.py",
+        HostExchange___find_key_untrusted=("never: SUITE_ENCAPSULATION_LENGTH", "never: version != VERSION"),
+    ),
+    *_of(
+        "sealed/replay.py",
+        _A + "a03_replayed_requests.py",
+        "unit/sealed/test_replay.py",
+        ReplayTags__insert=("never: self._closed", "never: tag in self._tags", "never: self._maximum"),
+    ),
+    *_of("sealed/keyring.py", "unit/sealed/test_keyring.py", opens_at="return: True"),
+    *_of("sealed/keyring.py", "unit/sealed/test_keyring.py", _A + "a22_seized_hosts.py", KeyRing__expire="return: 0"),
+    *_of("sealed/keyring.py", "unit/sealed/test_keyring.py", KeyRing__add="never: held.intersection(names)"),
+    *_of("sealed/suites.py", "unit/sealed/test_suites.py", HostKey__wipe="return"),
+    *_of("sealed/suites.py", _A + "a10_downgrades.py", best_suite="never: best < floor"),
+    *_of("sealed/refusal.py", "unit/sealed/test_exchange.py", parse_refusal_untrusted="never: kind != REFUSAL"),
+    *_of(
+        "sealed/messages.py",
+        "unit/sealed/test_messages.py",
+        check_request_head="return: None",
+        check_response_head="return: None",
+        check_trailer="return: None",
+        check_error="return: None",
+        _header_fault="return: None",
+    ),
+    # --- identity ---
+    *_of(
+        "identity/signed.py",
+        "unit/identity/test_keys.py",
+        _A + "a16_strangers.py",
+        verify_signed_untrusted="return",
+        require_signature_length="return",
+        Signed__decode_untrusted=("never: signed.encode() != data", "never: len(data) > maximum"),
+    ),
+    *_of("identity/keys.py", "unit/identity/test_keys.py", _SigningKey__sign="never: label not in self.labels"),
+    *_of("identity/grants.py", "unit/identity/test_ticket.py", verify_grant_untrusted="drop: verify_signed_untrusted"),
+    *_of("identity/grants.py", "unit/identity/test_admission.py", require_length="return: value"),
+    *_of(
+        "identity/admission.py",
+        "unit/identity/test_admission.py",
+        AdmissionPolicy__admit_untrusted=(
+            "drop: Factor.GRANT_SIGNATURE",
+            "drop: Factor.MEMBERSHIP_SIGNATURE",
+            "never: membership.serial != grant.serial",
+            "never: membership.endpoint_id != remote_id",
+            "never: membership.roles & ~grant.roles",
+            "never: grant.not_before > now",
+            "drop: self.check(admitted, now)",
+        ),
+        AdmissionPolicy__check=(
+            "return",
+            "drop: self._find_issuer",
+            "never: now >= admitted.not_after",
+            "never: self._revocations.serials",
+            "never: self._revocations.endpoint_ids",
+        ),
+        AdmissionPolicy__offer_revocations_untrusted=(
+            "drop: Factor.REVOCATIONS_SIGNATURE",
+            "never: revocations.issued > now",
+            "never: self._outranks",
+        ),
+        AdmissionPolicy__offer_successor_untrusted=("never: new_id in self._ranks", "never: ISSUERS_MAX"),
+        AdmissionPolicy___find_issuer=("never: issuer.not_before", "never: now >= issuer.until"),
+    ),
+    *_of(
+        "identity/notices.py",
+        "unit/identity/test_admission.py",
+        SignedSuccessor__verify_untrusted=("drop: verify_signed_untrusted",),
+    ),
+    *_of("identity/approval.py", "unit/identity/test_approval.py", check_commitment_untrusted="return"),
+    *_of(
+        "identity/addresses.py",
+        "unit/identity/test_addresses.py",
+        check_address_untrusted="return",
+        check_addresses_untrusted="return",
+        check_relay_url_untrusted="return",
+    ),
+    # --- records ---
+    *_of(
+        "gossip/record.py",
+        "unit/gossip/test_record.py",
+        _check_text_untrusted="return",
+        _require="return",
+        _check_frame_untrusted="return",
+        parse_summary_untrusted="drop: verify_signed_untrusted",
+        parse_keys_untrusted="drop: verify_signed_untrusted",
+    ),
+    *_of("gossip/table.py", _A + "a05_rewritten_records.py", RecordTable___check_credentials_untrusted="return"),
+    *_of(
+        "gossip/table.py",
+        "unit/gossip/test_table.py",
+        RecordTable__add_untrusted=(
+            "never: outline.endpoint_id != endpoint_id",
+            "never: outline.sequence < owner.summaries.sequence",
+            "never: self._make_room(",
+        ),
+    ),
+    *_of("gossip/table.py", _A + "a05_rewritten_records.py", RecordTable__add_keys_untrusted="never: outline.seq"),
+    *_of("gossip/messages.py", "unit/gossip/test_messages.py", _require="return", _require_ascending="return"),
+    *_of("gossip/core.py", "unit/gossip/test_core.py", GossipCore___admit_untrusted="drop: self.policy.check"),
+    *_of("gossip/core.py", "unit/gossip/test_core.py", GossipCore___send="never: sent.take("),
+    # --- attestation ---
+    *_of(
+        "attestation/verifier.py",
+        _A + "a04_swapped_inference_key.py",
+        _A + "a08_stale_evidence.py",
+        _A07,
+        "vectors/test_statement_vectors.py",
+        Verifier__verify_live_untrusted=(
+            "drop: check_statement_endpoint(",
+            "drop: statement.check_time(",
+            "drop: check_own_nonce_untrusted(",
+            "drop: check_epochs_untrusted(",
+        ),
+        Verifier___judge=("drop: check_required(",),
+    ),
+    *_of(
+        "attestation/statement.py",
+        "vectors/test_statement_vectors.py",
+        _A + "a04_swapped_inference_key.py",
+        EpochStatement__verify_untrusted=("drop: check_epoch_signature(", "drop: check_epoch_endpoint("),
+        check_epoch_endpoint="return",
+    ),
+    *_of(
+        "attestation/verifier.py",
+        _A + "a07_proven_machine_is_not_the_serving_machine.py",
+        check_statement_endpoint="return",
+    ),
+    *_of("attestation/verifier.py", _A + "a04_swapped_inference_key.py", check_epochs_untrusted="return"),
+    *_of("attestation/verifier.py", _A + "a06_software_key_posing.py", cap_finding="return: finding"),
+    *_of(
+        "attestation/verifier.py",
+        "unit/attestation/test_verifier.py",
+        check_required="return",
+        settle_tier="return: claimed",
+        _pin_holds="return: True",
+        HostVerdict___verify_epoch_untrusted="never: now >= self.expires",
+    ),
+    *_of("attestation/factors.py", "unit/attestation/test_factors.py", require_factors="return: tuple(factors)"),
+    *_of(
+        "attestation/statement.py",
+        "unit/attestation/test_statement.py",
+        _A07,
+        HostStatement__check_time="return",
+        check_epoch_signature="return",
+    ),
+    *_of("attestation/challenge.py", _A + "a08_stale_evidence.py", check_own_nonce_untrusted="return"),
+    *_of("attestation/envelope.py", "unit/attestation/test_envelope.py", check_plain_cbor_untrusted="return"),
+    *_of(
+        "attestation/verified.py",
+        "unit/attestation/test_verified.py",
+        VerifiedHost__check_fresh=("never: now >= self.expires", "never: now < self.not_before"),
+        VerifiedHost____post_init__="never: construction is not _CONSTRUCTION",
+    ),
+    *_of("attestation/policy.py", "unit/attestation/test_policy.py", Policy__refusals="return: ()"),
+    *_of(
+        "attestation/vendors/software.py",
+        "unit/attestation/test_software.py",
+        _verify_endpoint_key=("never: evidence.endpoint_id", "drop: verify_signed_untrusted"),
+        _verify_p256="drop: key.verify",
+    ),
+    *_of("attestation/clocks.py", "unit/attestation/test_clocks.py", ClockGuard__parted="return: False"),
+    # --- client ---
+    *_of(
+        "client/verify.py",
+        "unit/client/test_verify.py",
+        HostVerifier__verified="never: self._policy.refusals",
+        HostVerifier___read_keys_untrusted="never: part.endpoint_id != endpoint_id",
+        HostVerifier__offer_keys_untrusted="never: keys.sequence <= host.keys.sequence",
+    ),
+    *_of(
+        "client/watch.py",
+        "unit/client/test_watch.py",
+        AnswerWatch___look=("never: now - self._heard_at", "never: now - self._progress_at"),
+    ),
+    *_of(
+        "client/dial.py",
+        "unit/client/test_dial.py",
+        Dialer___try_host="never: refusal.epoch_digest",
+        Dialer___current=("return: host", "never: found is None"),
+    ),
+    # --- host ---
+    *_of(
+        "host/openings.py",
+        "unit/host/test_openings.py",
+        OpeningRates__take="return: True",
+        Places__take="return: True",
+        BodyBudget__take="return: True",
+    ),
+    *_of(
+        "host/serve.py",
+        "unit/host/test_serve.py",
+        SealedService__serve="never: self._rates.take(",
+        _Exchange___hold="never: _bodies.take(",
+        _Exchange___receive=("drop: self._hold(", "drop: the asker gave up"),
+    ),
+    *_of(
+        "host/prove.py",
+        "unit/host/test_prove.py",
+        Prover___admit_challenge="never: CHALLENGE_BATCH_MAX",
+    ),
+    *_of("host/epochs.py", "unit/host/test_epochs.py", EpochKeeper__advance=("never: _guard.parted", "drop: expire")),
+    *_of("host/rebuild.py", _A + "a24_backend_requests.py", "unit/host", rebuild_request_untrusted="never: serves"),
+    # --- mesh ---
+    *_of("mesh/links.py", *_LINKS, Links___check_welcome="return", Links___dispatch="never: handler is None"),
+    *_of("mesh/admission.py", *_LINKS, cut_floods="yield", _parse_shown_untrusted="never: StreamKind.ADMISSION"),
+    *_of("mesh/admission.py", *_LINKS, parse_answer_untrusted="return: None"),
+    # --- what apps reach ---
+    *_of(
+        "api/doors.py",
+        _A + "a19_local_pages.py",
+        "unit/api/test_doors.py",
+        require_safe_bind="return: bind",
+        Doorkeeper__require_host="return",
+        Doorkeeper__require_same_origin="return",
+        Doorkeeper__require_key="return",
+    ),
+    *_of(
+        "api/fields.py",
+        _A + "a13_http.py",
+        "unit/api/test_fields.py",
+        require_utf8_untrusted="return",
+        require_shallow_untrusted="return",
+        _require_question="return",
+    ),
+    *_of(
+        "api/heads.py",
+        _A + "a13_http.py",
+        "unit/api/test_heads.py",
+        check_unfinished_head_untrusted="return",
+        _refuse_repeated="return",
+        _refuse_codings="return",
+    ),
+    *_of("api/openai.py", _A + "a13_http.py", _require_final_status="return"),
+    *_of(
+        "console/app.py",
+        _A + "a19_local_pages.py",
+        ConsoleHandler__require_token="return",  # noqa: S106 - the name of a check
+        ConsoleHandler__check_head="return",
+    ),
+]
+
+#: Functions named like checks that are not in the list, and why: `module:function`.
+NOT_LISTED: dict[str, str] = {
+    "api/connection.py:Handler.check_head": "declares what a handler has",
+    "api/doors.py:Doorkeeper.check": "calls checks that are listed",
+    "api/openai.py:OpenAIHandler.check_head": "calls checks that are listed",
+    "attestation/verifier.py:Verifier.verify_standing_untrusted": "ranks only; its steps are listed",
+}
+#: Evidence of vendors and strangers' files: shown to fail by their own tests, not here.
+NOT_HERE = ("attestation/vendors/", "attestation/appraise.py")
