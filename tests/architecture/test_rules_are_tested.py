@@ -68,10 +68,10 @@ def test_a_rule_is_shown(rule: str) -> None:
     assert shown or rule in PENDING, f"{rule} of {stated()[rule]}.md has no test and no vector"
 
 
-@pytest.mark.parametrize("rule", sorted(PENDING))
-def test_what_is_pending_is_pending_still(rule: str) -> None:
-    assert rule in stated()
-    assert rule not in SHOWN, f"{rule} has a test now: take it out of [pending]"
+def test_what_is_pending_is_pending_still() -> None:
+    for rule in PENDING:
+        assert rule in stated()
+        assert rule not in SHOWN, f"{rule} has a test now: take it out of [pending]"
 
 
 @pytest.mark.parametrize("rule", sorted(SHOWN))
