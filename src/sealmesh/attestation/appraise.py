@@ -17,12 +17,13 @@ from typing import Final
 from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier, require_factors
+from sealmesh.attestation.kinds import REGISTRY
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.vendors.base import EvidenceKind
 from sealmesh.attestation.vendors.raw import RawFinding, RawInput, RawKind
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.attestation.verifier import LIVE_REQUIRED, REGISTRY, HostVerdict, Verifier, settle_tier
+from sealmesh.attestation.verifier import LIVE_REQUIRED, HostVerdict, Verifier, settle_tier
 from sealmesh.errors import VerificationError
 from sealmesh.limits import CLOCK_SKEW_S
 

@@ -23,17 +23,14 @@ from sealmesh.attestation.factors import (
     Verdict,
     require_factors,
 )
+from sealmesh.attestation.kinds import REGISTRY
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import EpochStatement, HostStatement, binding, statement_digest
-from sealmesh.attestation.vendors import software
 from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
 from sealmesh.attestation.verified import _CONSTRUCTION, VerifiedHost
 from sealmesh.errors import LocalProtocolError, VerificationError
 from sealmesh.identity.signed import Signed
 from sealmesh.limits import VERDICT_LIFETIME_S
-
-#: Evidence record type to its verifier and the most that it can be worth. A type that is not here counts for nothing.
-REGISTRY: Final[Mapping[str, EvidenceKind]] = MappingProxyType({software.TYPE: software.KIND})
 
 #: What every context demands; a required factor that is absent is a failure [ST-51].
 LIVE_REQUIRED: Final = (
@@ -235,7 +232,8 @@ class Verifier:
             _passed(FactorId.EPOCH_STATEMENT, Source.SELF_ASSERTED, "the statement key signed the inference keys"),
         )
         # 6. to 9.: the evidence, the pin, what is required, the tier.
-        verdict, findings, pin = self._judge(answer, statement, endpoint_id, now, passed, LIVE_REQUIRED)
+        required = (*LIVE_REQUIRED, *demanded_factors(self._policy))
+        verdict, findings, pin = self._judge(answer, statement, endpoint_id, now, passed, required)
         pinnable = [finding for finding in findings if finding.pinnable]
         return HostVerdict(
             endpoint_id=endpoint_id,
@@ -350,6 +348,11 @@ class Verifier:
         if not findings:
             raise refusal
         return findings, failed
+
+
+def demanded_factors(policy: Policy) -> tuple[FactorId, ...]:
+    """What a policy requires of every host beyond its context: accelerators that answered, with `[gpu] required`."""
+    return (FactorId.ACCELERATORS,) if policy.vendors.get("gpu", {}).get("required") is True else ()
 
 
 def check_statement_endpoint(statement: HostStatement, endpoint_id: bytes) -> None:

@@ -52,8 +52,16 @@ _STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red"
 def shown_tier_words(appraisal: Appraisal) -> str:
     """What the tier is worth, with the maker's name where one is known."""
     words = tier_words(appraisal.tier.label, appraisal.operator_blind.value)
-    maker = escape_peer_text(appraisal.claims.get("vendor") or _MAKERS.get(appraisal.kind, ""))
+    vendor = appraisal.claims.get("vendor", "")  # of a TPM, by the names of the policy
+    maker = escape_peer_text(
+        _MAKERS.get(appraisal.kind) or (vendor.capitalize() if len(vendor) > 3 else vendor.upper())
+    )
     return words.replace("a genuine vendor's chip", f"a genuine {maker} chip") if maker else words
+
+
+def is_bound(appraisal: Appraisal) -> bool:
+    """Whether the evidence vouches for what the reader asked for, or for a host."""
+    return any(one.factor is FactorId.BINDING and one.status is Status.PASS for one in appraisal.factors)
 
 
 def headline(name: str, appraisal: Appraisal, tone: Tone) -> str:
@@ -61,8 +69,10 @@ def headline(name: str, appraisal: Appraisal, tone: Tone) -> str:
     word = tone.style("verified", "green") if appraisal.verified else tone.style("refused", "red")
     shown = escape_peer_text(name, most=_SHOWN_MAX)
     if appraisal.tier is Tier.NONE:
-        return f"{shown}: {word}: nothing was proven"
-    return f"{shown}: {word}: {appraisal.tier.label}: {shown_tier_words(appraisal)}"
+        said = "it holds, and shows nothing of a host by itself" if appraisal.verified else "nothing was proven"
+        return f"{shown}: {word}: none: {said}"
+    unbound = "" if is_bound(appraisal) else " (bound to nothing: whose, and of when, is not shown)"
+    return f"{shown}: {word}: {appraisal.tier.label}: {shown_tier_words(appraisal)}{unbound}"
 
 
 def explain_lines(appraisal: Appraisal, tone: Tone, *, saved: bool) -> list[str]:
@@ -89,7 +99,7 @@ def explain_lines(appraisal: Appraisal, tone: Tone, *, saved: bool) -> list[str]
 
 def _meaning(appraisal: Appraisal, *, saved: bool) -> list[str]:
     if appraisal.tier is Tier.NONE:
-        said = ["Nothing was proven by this file; treat the host as one that showed no evidence."]
+        said = ["Nothing was proven of a host by this file alone; treat the host as one that showed no evidence."]
         if appraisal.tier_if_bound > Tier.NONE:
             said.append(
                 f"If it were bound to what you asked for it would be {appraisal.tier_if_bound.label}. Genuine evidence "
@@ -98,8 +108,7 @@ def _meaning(appraisal: Appraisal, *, saved: bool) -> list[str]:
             )
         return said
     said = [f"{appraisal.tier.label}: {shown_tier_words(appraisal)}."]
-    status = {one.factor: one.status for one in appraisal.factors}
-    if status.get(FactorId.BINDING) is not Status.PASS:
+    if not is_bound(appraisal):
         said.append("Nothing ties it to a host or a time: it may be anybody's.")
     if appraisal.code_measured:
         said.append("A layer below the code signed which code runs, and it is on your list.")

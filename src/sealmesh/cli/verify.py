@@ -24,6 +24,7 @@ from sealmesh.attestation.appraise import (
 )
 from sealmesh.attestation.kinds import RAW_KINDS
 from sealmesh.attestation.policy import POLICY_MAX, Policy, parse_policy_untrusted
+from sealmesh.attestation.vendors import tdx
 from sealmesh.attestation.vendors.raw import RawInput, RawKind
 from sealmesh.cli.explain import explain_lines, headline
 from sealmesh.cli.terminal import Tone, escape_peer_text, say
@@ -32,6 +33,8 @@ from sealmesh.limits import EVIDENCE_FILE_MAX
 
 #: A saved proof is a CBOR map; its first byte says so. Anything else is not one that was damaged, but another thing.
 _CBOR_MAP: Final = 5
+#: What an extension installs, by what is installed for it.
+_MODULES: Final[Mapping[str, str]] = {tdx.EXTENSION: "dcap_qvl"}
 _BOUND_MAX: Final = 1024  # bytes of a nonce or of report data; the longest that a format carries are 64
 
 
@@ -137,8 +140,8 @@ def find_kind(name: str) -> RawKind:
     kind = RAW_KINDS.get(name)
     if kind is None:
         raise ConfigError(f"--kind is one of {', '.join(RAW_KINDS)}")
-    if kind.extension and importlib.util.find_spec(kind.extension.replace("-", "_")) is None:
-        raise ConfigError(f"--kind {name} needs {kind.extension}; install it with: pip install {kind.extension}")
+    if kind.extension and importlib.util.find_spec(_MODULES.get(kind.extension, kind.extension)) is None:
+        raise ConfigError(f"--kind {name} is an extension; install it with: pip install '{kind.extension}'")
     return kind
 
 
@@ -146,7 +149,7 @@ def kind_lines() -> list[tuple[str, str]]:
     """Each kind and role with what it is, for `--help`."""
     lines = []
     for kind in RAW_KINDS.values():
-        lines.append((kind.name, f"needs {kind.extension}" if kind.extension else ""))
+        lines.append((kind.name, f"an extension: pip install '{kind.extension}'" if kind.extension else ""))
         lines += [(f"  {role}=", what) for role, what in kind.roles.items()]
     return lines
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from sealmesh.attestation.challenge import NONCE_BYTES, Challenge, GetKeys, KeysAnswer, ProofAnswer, RefusedAnswer
 from sealmesh.attestation.clocks import ClockGuard
+from sealmesh.attestation.kinds import live_registry
 from sealmesh.attestation.policy import FirstUse, Policy
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.statement import statement_digest
@@ -126,7 +127,7 @@ class HostVerifier:
         self._keys_floor = keys_floor
         self._suites = suites or ForgetfulSuites()
         self._pins = pins or NoPins()
-        self._verifier = verifier or Verifier(policy=policy, find_pin=self._pins.find_pin)
+        self._verifier = verifier or Verifier(policy=policy, find_pin=self._pins.find_pin, registry=live_registry())
         self._on_change = on_change
         self._run_judgement = run_judgement
         self._hosts: dict[bytes, _Watched] = {}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost
 from sealmesh.attestation.appraise import Appraisal
-from sealmesh.attestation.factors import FactorId, OperatorBlind, Tier
+from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
 from sealmesh.attestation.kinds import RAW_KINDS
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.cli.app import app
@@ -147,7 +147,10 @@ def appraisal(**changes: object) -> Appraisal:
 
 def test_a_hardware_rooted_tier_says_that_the_owner_can_read_prompts() -> None:
     words = "a genuine AMD chip answered for this host; its owner can read prompts"
-    assert headline("x", appraisal(), PLAIN) == f"x: verified: hardware-rooted: {words}"
+    bound = Factor(factor=FactorId.BINDING, status=Status.PASS, source=Source.HARDWARE, reason="x")
+    assert headline("x", appraisal(factors=(bound,)), PLAIN) == f"x: verified: hardware-rooted: {words}"
+    assert headline("x", appraisal(), PLAIN).endswith("(bound to nothing: whose, and of when, is not shown)")
+    assert "a genuine Infineon chip" in headline("x", appraisal(kind="tpm2", claims={"vendor": "infineon"}), PLAIN)
     assert any(words in line for line in explain_lines(appraisal(), PLAIN, saved=True))
 
 
@@ -160,7 +163,7 @@ def test_the_words_never_promise_more_than_software_blindness() -> None:
 
 def test_evidence_that_is_not_bound_names_what_it_would_be() -> None:
     unbound = appraisal(verified=False, tier=Tier.NONE, reasons=("nothing ties it",))
-    assert headline("x", unbound, PLAIN) == "x: refused: nothing was proven"
+    assert headline("x", unbound, PLAIN) == "x: refused: none: nothing was proven"
     assert "it would be hardware-rooted" in "\n".join(explain_lines(unbound, PLAIN, saved=False))
 
 
