@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import multiprocessing
 import os
 import socket
 import statistics
 import time
 
-import uvicorn
 import uvloop
 
 from sealmesh.api.server import ApiServer
@@ -70,6 +70,8 @@ def serve_ours(port: int, count: int) -> None:
 
 
 def serve_uvicorn(port: int, count: int) -> None:
+    import uvicorn
+
     async def app(scope: dict, receive: object, send: object) -> None:
         if scope["type"] != "http":
             return
@@ -134,5 +136,8 @@ if __name__ == "__main__":
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {options.chunks:,} chunks of {len(EVENT)} bytes")
-    for each, serve in (("ours", serve_ours), ("uvicorn", serve_uvicorn)):
+    servers = [("ours", serve_ours)]
+    if importlib.util.find_spec("uvicorn"):  # for comparison, where it is installed
+        servers.append(("uvicorn", serve_uvicorn))
+    for each, serve in servers:
         measure(each, serve, options.chunks, options.repeat)
