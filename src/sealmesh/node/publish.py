@@ -133,7 +133,8 @@ class Publisher:
         now = self._now()
         # Half a millisecond more: the quotient of a whole number may lie just below it.
         sequence = self._sequences.next("summary", max(now, (self._at_least + 0.5) / 1000))
-        lifetime = SUMMARY_LIFETIME_S if self._models else CLIENT_SUMMARY_LIFETIME_S
+        # By the role, as readers judge it [RE-7]: a host may serve no model for a while.
+        lifetime = CLIENT_SUMMARY_LIFETIME_S if self._identity.roles is Role.CLIENT else SUMMARY_LIFETIME_S
         address = self._address()
         summary = Summary(
             endpoint_id=self._identity.key.public,
