@@ -198,8 +198,8 @@ CHECKS: list[Check] = [
             "drop: check_own_nonce_untrusted(",
             "drop: check_epochs_untrusted(",
         ),
-        Verifier___judge=("drop: check_required(",),
     ),
+    *_of("attestation/verifier.py", "unit/attestation/test_required.py", Verifier___judge="drop: check_required("),
     *_of(
         "attestation/statement.py",
         "vectors/test_statement_vectors.py",
@@ -278,7 +278,7 @@ CHECKS: list[Check] = [
         "unit/host/test_serve.py",
         SealedService__serve="never: self._rates.take(",
         _Exchange___hold="never: _bodies.take(",
-        _Exchange___receive=("drop: self._hold(", "drop: the asker gave up"),
+        _Exchange___receive="drop: self._hold(",
     ),
     *_of(
         "host/prove.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def functions(tree: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.Functi
             yield from functions(node, f"{inside}{node.name}.")
 
 
+@functools.cache
 def named_checks() -> set[str]:
     return {
         f"{path.relative_to(SOURCE)}:{name}"
