@@ -141,8 +141,9 @@ def verify_app_attest_untrusted(
     if counters is not None:
         counters.check(attested.key_id, assertion.counter, assertion_data)
     # 5. The asker's lists.
-    code = judge_code(assertion, evidence.policy)
-    measured = code.status is Status.PASS
+    code = judge_code(attested, assertion, evidence.policy)
+    unlisted = judge_app(attested, evidence.policy)
+    measured = code.status is Status.PASS and not unlisted
     in_process = evidence.statement.backend == "in-process"
     return Finding(
         tier=Tier.HARDWARE_ROOTED,
@@ -150,9 +151,8 @@ def verify_app_attest_untrusted(
             _passed(FactorId.BINDING, Source.HARDWARE, "a Secure Enclave's key signed this host statement"),
             _passed(FactorId.ATTESTATION_KEY, Source.VENDOR_ROOTED, "Apple attested the key for this app"),
             _passed(FactorId.VENDOR_CHAIN, Source.VENDOR_ROOTED, "certified up to Apple's App Attestation root"),
-            judge_state(attested),
-            code,
-            *judge_app(attested, evidence.policy),
+            judge_state(attested, is_mac=True),
+            *(unlisted or (code,)),
         ),
         fingerprint=attested.key_id,
         pinnable=True,
@@ -177,15 +177,21 @@ def take_app_id(value: object) -> str:
     return value
 
 
-def judge_state(attested: Attested) -> Factor:
-    """What Apple says of the Mac's state. Only a Mac with SIP on and Full Security is locked to its owner too."""
+def judge_state(attested: Attested, *, is_mac: bool) -> Factor:
+    """What Apple says of the machine's state. For a Mac, what is not said counts as not so; an iPhone has no such word.
+
+    Args:
+        attested: The key.
+        is_mac: Whether it is a Mac's: every host's is.
+    """
     match attested.state:
         case MacState.LOCKED:
             return _passed(FactorId.PLATFORM_STATE, Source.VENDOR_ROOTED, "SIP on, Full Security")
         case MacState.OTHER:
             return _factor(FactorId.PLATFORM_STATE, Status.FAIL, attested.state.value)
         case MacState.UNSAID:
-            return _factor(FactorId.PLATFORM_STATE, Status.ABSENT, "Apple says nothing of how the device is locked")
+            status = Status.FAIL if is_mac else Status.ABSENT
+            return _factor(FactorId.PLATFORM_STATE, status, "Apple says nothing of how the device is locked")
 
 
 def judge_app(attested: Attested, policy: Policy) -> tuple[Factor, ...]:
@@ -196,7 +202,7 @@ def judge_app(attested: Attested, policy: Policy) -> tuple[Factor, ...]:
     return (_factor(FactorId.CODE_MEASUREMENT, Status.FAIL, "the key is of an app that the policy does not list"),)
 
 
-def judge_code(assertion: Assertion | None, policy: Policy) -> Factor:
+def judge_code(attested: Attested, assertion: Assertion | None, policy: Policy) -> Factor:
     """Hold the CDHash against the asker's list. Not listed is not wrong: a genuine chip that runs unknown code.
 
     Only whole CDHashes count, 32 bytes; `codesign` shows them as `CandidateCDHashFull`.
@@ -206,6 +212,8 @@ def judge_code(assertion: Assertion | None, policy: Policy) -> Factor:
     listed = policy.vendors.get("apple", {}).get("cdhashes")
     if not isinstance(listed, tuple) or assertion.cdhash.hex() not in listed:
         return _factor(FactorId.CODE_MEASUREMENT, Status.ABSENT, "the CDHash is not on the policy's list")
+    if attested.state is not MacState.LOCKED:
+        return _factor(FactorId.CODE_MEASUREMENT, Status.ABSENT, "a machine that is not locked can run code unmeasured")
     if assertion.category not in _DISTRIBUTED:
         return _factor(FactorId.CODE_MEASUREMENT, Status.ABSENT, "the code is not signed for distribution")
     return _passed(FactorId.CODE_MEASUREMENT, Source.HARDWARE, "the CDHash is on the policy's list")

@@ -38,8 +38,11 @@ _NONCE_HEAD: Final = bytes.fromhex("3024a1220420")
 #: SEQUENCE { [3] { OCTET STRING } }: Apple's one access-control list for a Mac with SIP on and Full Security.
 _MAC_LOCKED: Final = bytes.fromhex(
     "3046a3440442"
-    "30400c0232313130"
-    "3a30090c026f6ba1030101ff30090c026f61a1030101ff300b0c046f64656ca1030101ff"
+    "30400c023131"
+    "303a"
+    "30090c026f6ba1030101ff"
+    "30090c026f61a1030101ff"
+    "300b0c046f64656ca1030101ff"
     "30150c046f73676ea0060c04727365633005a603020101"
 )
 #: The COSE key of P-256 with ES256, in the one encoding that Apple uses: x and y follow their heads.

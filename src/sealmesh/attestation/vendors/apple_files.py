@@ -76,12 +76,13 @@ def judge_raw_untrusted(given: RawInput) -> RawFinding:
             raise VerificationError("binding", "what the assertion binds is not known: --nonce HEX")
         assertion = verify_assertion_untrusted(sample.assertion, attested=attested, client_data_hash=second)
     # 3. The reader's lists.
-    code = judge_code(assertion, given.policy)
+    code = judge_code(attested, assertion, given.policy)
+    unlisted = judge_app(attested, given.policy)
     factors = [
         _passed(FactorId.ATTESTATION_KEY, "Apple attested the key for this app"),
         _passed(FactorId.VENDOR_CHAIN, "certified up to Apple's App Attestation root"),
-        judge_state(attested),
-        *(judge_app(attested, given.policy) or (code,)),
+        judge_state(attested, is_mac=assertion is not None and assertion.cdhash is not None),
+        *(unlisted or (code,)),
     ]
     if asked is not None:
         factors.append(_passed(FactorId.BINDING, "the key signed what was given", Source.HARDWARE))
@@ -89,7 +90,7 @@ def judge_raw_untrusted(given: RawInput) -> RawFinding:
         tier_if_bound=Tier.HARDWARE_ROOTED,
         bound=asked is not None,
         factors=tuple(factors),
-        code_measured=code.status is Status.PASS,
+        code_measured=code.status is Status.PASS and not unlisted,
         # Without a host statement nothing says that the model runs inside the code that was measured.
         operator_blind=OperatorBlind.NO,
         claims=describe(attested, assertion),

@@ -164,7 +164,7 @@ def _public_key(certificate: x509.Certificate) -> object:
 def _load(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError, UnsupportedAlgorithm, Warning) as error:
+    except (x509.InvalidVersion, UnsupportedAlgorithm, ValueError, TypeError, Warning) as error:
         # `Warning`: where warnings are errors, a serial number of no positive value ends here too.
         raise _refused("a certificate cannot be read") from error
 

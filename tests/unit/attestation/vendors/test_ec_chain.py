@@ -1,0 +1,76 @@
+"""Chains of devices: the walk from a pinned root, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from kit.attested import NOW
+from kit.vendor_certs import DAY, Issuer, der, make_key
+from sealmesh.attestation.vendors.ec_chain import extension, leaf_key, verify_chain_untrusted
+from sealmesh.errors import VerificationError
+
+ROOT = Issuer.root("A Root")
+OTHER = Issuer.root("A Root", seed="another")
+MIDDLE = ROOT.below("A Middle", path_length=0)
+KEY = make_key("leaf", ec.SECP256R1())
+OID = "1.2.3.4"
+LEAF_OF_NO_VERSION = MIDDLE.leaf(KEY, {})[0].replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x22")
+
+
+def walk(chain: tuple[bytes, ...], *, root: Issuer = ROOT, now: float = NOW) -> x509.Certificate:
+    return verify_chain_untrusted(chain, root=der(root.certificate), now=now)
+
+
+def test_a_chain_holds_with_and_without_its_root() -> None:
+    chain = MIDDLE.leaf(KEY, {OID: b"value"})
+    for given in (chain, chain[:-1]):
+        leaf = walk(given)
+        assert der(leaf) == chain[0]
+        assert extension(leaf, x509.ObjectIdentifier(OID)) == b"value"
+        assert extension(leaf, x509.ObjectIdentifier("1.2.3.5")) is None
+        assert leaf_key(leaf, ec.SECP256R1).public_numbers() == KEY.public_key().public_numbers()
+        with pytest.raises(VerificationError, match="attestation_key"):
+            leaf_key(leaf, ec.SECP384R1)
+
+
+@pytest.mark.parametrize(
+    ("chain", "why"),
+    [
+        ((), "no leaf"),
+        (MIDDLE.leaf(KEY, {})[2:], "no leaf"),
+        (MIDDLE.leaf(KEY, {})[:1], "not signed"),
+        (OTHER.below("A Middle").leaf(KEY, {}), "not signed"),
+        (OTHER.below("A Middle").leaf(KEY, {})[:-1], "not signed"),
+        (MIDDLE.leaf(KEY, {}, issued=NOW + 1), "not valid at this time"),
+        (MIDDLE.leaf(KEY, {}, issued=NOW - 4 * DAY), "not valid at this time"),
+        (MIDDLE.leaf(KEY, {OID: b""}, critical=True), "not understood"),
+        (MIDDLE.below("too deep").leaf(KEY, {}), "longer than"),
+        (ROOT.below("no issuer", ca=False).leaf(KEY, {}), "may not issue"),
+        (ROOT.below("a ca").above, "not for signing"),
+        ((b"", *MIDDLE.above), "cannot be read"),
+        ((MIDDLE.leaf(KEY, {})[0] + b"\x00", *MIDDLE.above), "cannot be read"),
+        ((MIDDLE.leaf(KEY, {})[0][:-1], *MIDDLE.above), "cannot be read"),
+        (
+            (MIDDLE.leaf(KEY, {})[0].replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x22"), *MIDDLE.above),
+            "cannot be read",
+        ),
+        ((b"x" * 9000, *MIDDLE.above), "too long"),
+        (MIDDLE.leaf(KEY, {}) * 4, "too long"),
+        (ROOT.below("weak", curve=ec.SECP521R1()).leaf(KEY, {}), "P-256 or P-384"),
+    ],
+)
+def test_what_is_no_chain_to_the_root_is_refused(chain: tuple[bytes, ...], why: str) -> None:
+    with pytest.raises(VerificationError, match="vendor_chain") as caught:
+        walk(chain)
+    assert why in caught.value.reason
+
+
+def test_a_chain_holds_to_the_last_second() -> None:
+    chain = MIDDLE.leaf(KEY, {}, issued=NOW, lifetime=DAY)
+    for now in (NOW, NOW + DAY):
+        walk(chain, now=now)
+    for now in (NOW - 1, NOW + DAY + 1):
+        with pytest.raises(VerificationError, match="not valid at this time"):
+            walk(chain, now=now)
