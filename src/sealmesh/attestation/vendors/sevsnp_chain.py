@@ -93,6 +93,20 @@ def verify_leaf_untrusted(data: bytes, now: float) -> Endorsement:
     for certificate in (leaf, issuer, root):
         check_time(certificate, now)
     # 4. The key, and what AMD certifies of it.
+    return read_endorsement_untrusted(leaf, generation, kind)
+
+
+def read_endorsement_untrusted(leaf: Certificate, generation: Generation, kind: str) -> Endorsement:
+    """Return what a verified certificate says of its key.
+
+    Args:
+        leaf: The certificate.
+        generation: Whose ASK or ASVK signed it.
+        kind: `vcek` or `vlek`.
+
+    Raises:
+        VerificationError: It lacks something, or says it in another form; factor `vendor_chain`.
+    """
     return Endorsement(
         generation=generation,
         kind=kind,
