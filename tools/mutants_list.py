@@ -285,7 +285,7 @@ CHECKS: list[Check] = [
         "unit/host/test_prove.py",
         Prover___admit_challenge="never: CHALLENGE_BATCH_MAX",
     ),
-    *_of("host/epochs.py", "unit/host/test_epochs.py", EpochKeeper__advance=("never: _guard.parted", "drop: expire")),
+    *_of("host/epochs.py", "unit/host/test_epochs.py", EpochKeeper__advance="never: _guard.parted"),
     *_of("host/rebuild.py", _A + "a24_backend_requests.py", "unit/host", rebuild_request_untrusted="never: serves"),
     # --- mesh ---
     *_of("mesh/links.py", *_LINKS, Links___check_welcome="return", Links___dispatch="never: handler is None"),
