@@ -59,10 +59,23 @@ ATTACKS = {
         "a gossip peer rewrites, strips or rolls back another node's record",
         ("gossip/table.py:RecordTable.add_untrusted", "gossip/table.py:RecordTable.add_keys_untrusted"),
     ),
-    "A06": Attack("a software key poses as hardware", ("attestation/verifier.py:cap_finding",)),
+    "A06": Attack(
+        "a software key poses as hardware",
+        (
+            "attestation/verifier.py:cap_finding",
+            "attestation/vendors/roots.py:load_root",
+            "attestation/vendors/sevsnp.py:check_signature",
+            "attestation/vendors/tpm/assess.py:check_same_key",
+        ),
+    ),
     "A07": Attack(
         "the proven machine is not the serving machine: a sibling serves with the first one's evidence",
-        ("attestation/verifier.py:check_statement_endpoint", "attestation/challenge.py:check_own_nonce_untrusted"),
+        (
+            "attestation/verifier.py:check_statement_endpoint",
+            "attestation/challenge.py:check_own_nonce_untrusted",
+            "attestation/vendors/guest.py:check_binding",
+            "attestation/appraise.py:judge_raw_binding",
+        ),
     ),
     "A08": Attack(
         "stale evidence, or a stale challenge, shown as fresh",
@@ -70,6 +83,7 @@ ATTACKS = {
             "attestation/challenge.py:check_own_nonce_untrusted",
             "attestation/statement.py:HostStatement.check_time",
             "attestation/verified.py:VerifiedHost.check_fresh",
+            "attestation/appraise.py:check_saved_time",
         ),
     ),
     "A09": Attack(

@@ -11,6 +11,8 @@ import pytest
 from sealmesh.attestation import policy as source
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import BackendRule, FirstUse, PinRule, Policy, parse_policy_untrusted
+from sealmesh.attestation.vendors import apple_mda, sevsnp, tdx
+from sealmesh.attestation.vendors.tpm.certificates import VENDORS
 from sealmesh.config import TIERS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,6 +44,9 @@ def test_the_defaults_are_the_real_ones() -> None:
     assert shown["on_first_use"] == usual.on_first_use.value
     assert shown["backend"] == usual.backend.value
     assert parse_policy_untrusted(b"") == usual
+    assert int(shown["apple.mda_max_age"]) == apple_mda.AGE_MAX_S
+    assert int(shown["snp.max_vmpl"]) == sevsnp.MAX_VMPL_DEFAULT
+    assert (shown["tdx.statuses"],) == tdx.STATUSES_DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,7 @@ def test_the_defaults_are_the_real_ones() -> None:
         ("pins", {one.value for one in PinRule}),
         ("on_first_use", {one.value for one in FirstUse}),
         ("backend", {one.value for one in BackendRule}),
+        ("tpm.vendors", set(VENDORS)),
     ],
 )
 def test_the_words_of_a_choice_are_all_there(key: str, words: set[str]) -> None:
