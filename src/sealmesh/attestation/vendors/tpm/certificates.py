@@ -9,10 +9,11 @@ What is not proven offline: revocation. Vendors' revocation lists are not staple
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,10 +114,9 @@ def parse_certificates_untrusted(data: bytes) -> tuple[x509.Certificate, ...]:
     if len(data) > SUPPLIED_MAX * 2 * CERTIFICATE_MAX:
         raise VerificationError("vendor_chain", "certificates are too long")
     try:
-        if b"-----BEGIN" in data:
-            found = tuple(x509.load_pem_x509_certificates(data))
-        else:
-            found = (x509.load_der_x509_certificate(data),)
+        with _quiet():
+            pem = b"-----BEGIN" in data
+            found = tuple(x509.load_pem_x509_certificates(data) if pem else [x509.load_der_x509_certificate(data)])
     except _BROKEN as error:
         raise VerificationError("vendor_chain", "a certificate is malformed") from error
     if len(found) > SUPPLIED_MAX:
@@ -292,11 +292,21 @@ def _load(name: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(load_root("tpm", name))
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Vendors' directory names are longer than X.520 allows, strangers' serial numbers negative: the library warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _issued(certificate: x509.Certificate, authority: Authority) -> bool:
     """Whether the authority signed it, by a hash that is still trusted. Names are compared first."""
     try:
         if not isinstance(certificate.signature_hash_algorithm, _HASHES):
             return False
+        if certificate.public_bytes(Encoding.DER)[-len(certificate.signature) - 1] != 0:
+            return False  # bits of the signature's last byte said to be unused: the one field that nothing signs
         certificate.verify_directly_issued_by(authority.certificate)
     except _BROKEN:
         return False
@@ -317,9 +327,7 @@ def _strong_key(certificate: x509.Certificate) -> PublicKey:
 
 def _extensions(certificate: x509.Certificate) -> x509.Extensions:
     try:
-        with warnings.catch_warnings():
-            # Vendors' directory names are longer than X.520 allows; the library says so at every reading.
-            warnings.simplefilter("ignore")
+        with _quiet():
             return certificate.extensions
     except _BROKEN as error:
         raise VerificationError("vendor_chain", "a certificate's extensions are malformed") from error
