@@ -86,7 +86,7 @@ def explain_lines(appraisal: Appraisal, tone: Tone, *, saved: bool) -> list[str]
     for one in appraisal.factors:
         status = tone.style(one.status.value.ljust(6), _STYLES[one.status])
         lines.append(f"  {one.number:>2} {one.id:<16} {status} {QUESTIONS[one.factor]}")
-        word = "" if one.status is Status.ABSENT else f" ({_SOURCES[one.source]})"
+        word = f" ({_SOURCES[one.source]})" if one.status is Status.PASS else ""
         lines.append(f"{' ' * 29}{escape_peer_text(one.reason, most=_SHOWN_MAX)}{word}")
     if appraisal.claims:
         lines += ["", tone.style("What the evidence says", "bold")]
@@ -113,7 +113,7 @@ def _meaning(appraisal: Appraisal, *, saved: bool) -> list[str]:
     if appraisal.code_measured:
         said.append("A layer below the code signed which code runs, and it is on your list.")
     else:
-        said.append("Which code runs there is the host's own word.")
+        said.append("Which code runs there is not shown: nothing below it vouches for code that you listed.")
     if appraisal.operator_blind is OperatorBlind.SOFTWARE:
         said.append("Its owner cannot read prompts with software alone. Whoever opens the machine can.")
     else:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost
 from sealmesh.attestation.appraise import (
@@ -186,6 +188,27 @@ def test_no_bit_of_a_proof_can_be_changed_unseen() -> None:
         if appraisal.verified and position not in free:
             unseen.append(position)
     assert unseen == []
+
+
+PROOF = saved()
+
+
+@given(data=st.binary(max_size=400))
+def test_no_bytes_are_a_proof_and_none_escape(data: bytes) -> None:
+    appraisal = judge(data)
+    assert not appraisal.verified
+    assert appraisal.tier is Tier.NONE
+
+
+@given(cut=st.integers(0, 4000), more=st.binary(max_size=20), rest=st.booleans())
+def test_a_proof_that_is_cut_or_stuffed_is_refused(cut: int, more: bytes, rest: bool) -> None:
+    data = PROOF
+    cut %= len(data)
+    changed = data[:cut] + more + (data[cut + len(more) :] if rest else data[cut:])
+    appraisal = judge(changed)
+    assert appraisal.tier <= Tier.SELF_ASSERTED
+    if len(changed) != len(data):
+        assert not appraisal.verified
 
 
 # --- raw files ----------------------------------------------------------------------------------------------------
