@@ -244,13 +244,13 @@ class Dialer(Asker):
         return answer
 
     def _current(self, host: VerifiedHost) -> VerifiedHost:
-        """The host to seal to now: connecting takes time, and an epoch may have ended meanwhile.
+        """The host to seal to now: connecting takes time, and its epoch may have ended or it was dropped meanwhile.
 
         Raises:
             VerificationError: There is none any more.
         """
-        now = self._now()
-        found = host if now < host.expires else self._keys.verified(host.endpoint_id, now)
+        # Asked again, not remembered: a wrong answer, a revocation or a set clock drops a host at once.
+        found = self._keys.verified(host.endpoint_id, self._now())
         if found is None:
             raise VerificationError("freshness", "the verdict or its epoch has ended; the host must answer again")
         return found
