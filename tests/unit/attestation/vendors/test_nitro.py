@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from kit.guests import EVIDENCE, NITRO_NOW, flips, nitro_document, of_host, raw, sample
+from kit.guests import EVIDENCE, NITRO_NOW, flips, nitro_document, of_host, policy, raw, sample
 from sealmesh.attestation.factors import FactorId, OperatorBlind, Status, Tier
 from sealmesh.attestation.vendors import nitro
 from sealmesh.attestation.vendors.base import Finding
@@ -93,6 +95,8 @@ class TestTheRealDocument:
     @pytest.mark.parametrize("data", [b"", DOCUMENT[:-1], DOCUMENT + b"\x00", DOCUMENT[:40], b"\x84", DOCUMENT[:10]])
     def test_cut_or_followed(self, data: bytes) -> None:
         assert refusal(data) == "attestation_key"
+        with pytest.raises(VerificationError, match="malformed"):
+            parse_document_untrusted(data)
 
     def test_the_sample_in_the_repository_is_the_published_one(self) -> None:
         assert (EVIDENCE / "nitro/dstack_nitro.bin").stat().st_size == 4682
@@ -159,6 +163,10 @@ class TestReading:
 def test_a_debug_enclave_whatever_the_lists_say(zero: tuple[str, ...]) -> None:
     pcrs = {str(number): value.hex() for number, value in PCRS.items()}
     nitro.check_no_debug(pcrs)
+    document, key = nitro.verify_document_untrusted(DOCUMENT, NITRO_NOW)
+    zeroed = replace(document, pcrs={**PCRS, **{int(number): bytes(48) for number in zero}})
+    with pytest.raises(VerificationError, match="debug"):
+        nitro.judge_document(zeroed, key, policy(listing(0, 1, 2)).vendors["nitro"])
     with pytest.raises(VerificationError, match="debug") as caught:
         nitro.check_no_debug({**pcrs, **dict.fromkeys(zero, "00" * 48)})
     assert caught.value.factor == "platform_state"

@@ -22,6 +22,7 @@ from kit.guests import (
     snp_key,
     snp_report,
 )
+from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import FactorId, OperatorBlind, Status, Tier
 from sealmesh.attestation.vendors import sevsnp
 from sealmesh.attestation.vendors.der import read_certificate_untrusted
@@ -31,6 +32,7 @@ from sealmesh.attestation.vendors.sevsnp_chain import (
     GENERATIONS,
     Endorsement,
     check_endorsed,
+    check_issued,
     load_issuer,
     read_endorsement_untrusted,
     verify_leaf_untrusted,
@@ -188,6 +190,19 @@ class TestForAHost:
         with pytest.raises(VerificationError, match="not stapled"):
             self.find(endorsements=stapled)
 
+    def test_two_certificates_are_one_too_many(self) -> None:
+        evidence = of_host(
+            sevsnp.TYPE,
+            snp_report(),
+            AMD_NOW,
+            binding=CARRIED,
+            endorsements={sevsnp.ENDORSEMENT_TYPE: snp_key()},
+        )
+        other = Record(type=sevsnp.ENDORSEMENT_TYPE, data=snp_key("gsg_vcek.der"), role=Role.ENDORSEMENT)
+        both = Envelope(records={**evidence.envelope.records, "other": other})
+        with pytest.raises(VerificationError, match="more than once"):
+            sevsnp.KIND.verify_untrusted(dataclasses.replace(evidence, envelope=both))
+
 
 class TestGenerationsAndLayouts:
     RULES = f'[snp]\nmeasurements = ["{MEASUREMENT.hex()}"]'
@@ -332,6 +347,18 @@ class TestCertificates:
             with pytest.raises(VerificationError) as caught:
                 read_endorsement_untrusted(leaf, MILAN, "vcek")
             assert caught.value.factor == "vendor_chain"
+
+    def test_a_certificate_that_names_two_ways_of_signing(self) -> None:
+        # The outer name is not signed. The library's own default would hide a change of it.
+        algorithm = read_certificate_untrusted(snp_key()).algorithm
+        head, tail = snp_key().rsplit(algorithm, 1)
+        with pytest.raises(VerificationError, match="two ways"):
+            read_certificate_untrusted(head + algorithm[:-1] + bytes([algorithm[-1] ^ 1]) + tail)
+
+    def test_a_certificate_signed_in_another_way_than_amds(self) -> None:
+        issuer, root = load_issuer("milan", "ask")
+        with pytest.raises(VerificationError, match="another way of signing"):
+            check_issued(dataclasses.replace(issuer, algorithm=b"\x30\x00"), root)
 
     def test_an_issuer_of_no_name_of_amds(self) -> None:
         with pytest.raises(VerificationError, match="not AMD's"):

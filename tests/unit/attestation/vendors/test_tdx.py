@@ -99,6 +99,15 @@ class TestTheRealQuote:
     def test_cut_or_followed(self, data: bytes) -> None:
         assert refusal(data) in FACTORS
 
+    def test_the_line_ends_of_the_chain(self) -> None:
+        # The library skips them, so that here alone a change of one is seen.
+        start = QUOTE.index(b"-----BEGIN")
+        for offset in range(start, SIGNED_END):
+            if QUOTE[offset] == ord("\n"):
+                for other in (b"\r", b" ", b"\x0b", b""):
+                    changed = QUOTE[:offset] + other + QUOTE[offset + 1 :]
+                    assert refusal(changed + QUOTE[-1:] * (1 - len(other))) in FACTORS
+
     def test_zeros_that_fill_a_buffer(self) -> None:
         # No signature covers them, and they say nothing: a quoting service may hand out its whole buffer.
         assert judge(QUOTE[:SIGNED_END]).tier_if_bound is Tier.HARDWARE_ROOTED
