@@ -131,15 +131,15 @@ def appraise(request: Request, *, now: float) -> list[Appraisal]:
     ]
 
 
-def find_kind(name: str) -> RawKind:
+def find_kind(name: str, kinds: Mapping[str, RawKind] = RAW_KINDS) -> RawKind:
     """The kind of a word.
 
     Raises:
         ConfigError: There is none, or something that it needs is not installed.
     """
-    kind = RAW_KINDS.get(name)
+    kind = kinds.get(name)
     if kind is None:
-        raise ConfigError(f"--kind is one of {', '.join(RAW_KINDS)}")
+        raise ConfigError(f"--kind is one of {', '.join(kinds)}")
     if kind.extension and importlib.util.find_spec(_MODULES.get(kind.extension, kind.extension)) is None:
         raise ConfigError(f"--kind {name} is an extension; install it with: pip install '{kind.extension}'")
     return kind

@@ -13,10 +13,11 @@ from sealmesh.attestation.appraise import Appraisal
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
 from sealmesh.attestation.kinds import RAW_KINDS
 from sealmesh.attestation.proof import SavedProof
+from sealmesh.attestation.vendors.raw import RawFinding, RawInput, RawKind
 from sealmesh.cli.app import app
 from sealmesh.cli.explain import QUESTIONS, explain_lines, headline
 from sealmesh.cli.terminal import Tone
-from sealmesh.cli.verify import Request, appraise, parse_time, verify
+from sealmesh.cli.verify import Request, appraise, find_kind, parse_time, verify
 from sealmesh.errors import ConfigError
 
 PLAIN = Tone(coloured=False)
@@ -116,6 +117,32 @@ def test_what_is_no_proof_is_unreadable_and_a_damaged_one_refused(proof: Path, t
 def test_a_misspelt_policy_is_not_a_policy(proof: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         appraise(Request(files=[proof], policy=write(tmp_path, "policy.toml", b'minimun = "none"')), now=NOW)
+
+
+def test_raw_options_that_do_not_go_together_are_refused(proof: Path) -> None:
+    cases = {
+        "--unbound says": {"unbound": True, "nonce": "00"},
+        "has no role 'root'": {"given": [f"root={proof}"]},
+        "ROLE=PATH": {"given": ["vcek"]},
+        "given twice": {"given": [f"vcek={proof}", f"vcek={proof}"]},
+        "--nonce wants hex": {"nonce": "xyz"},
+        "--report-data wants 1 to": {"report_data": ""},
+        "cannot be read": {"given": ["vcek=/nowhere"]},
+    }
+    for words, changes in cases.items():
+        with pytest.raises(ConfigError, match=words):
+            appraise(Request(files=[proof], kind="sev-snp", **changes), now=NOW)  # type: ignore[arg-type]
+
+
+def test_a_kind_whose_extension_is_not_installed_is_unreadable_not_refused() -> None:
+    def never(_: RawInput) -> RawFinding:
+        raise AssertionError
+
+    missing = RawKind(name="x", judge_untrusted=never, extension="no_such_extension")
+    with pytest.raises(ConfigError, match="pip install 'no_such_extension'"):
+        find_kind("x", {"x": missing})
+    for name, kind in RAW_KINDS.items():
+        assert find_kind(name) is kind  # all are installed where this is developed
 
 
 def test_times() -> None:
