@@ -106,19 +106,25 @@ Action: TypeAlias = Send | Changed | Misbehaved | PolicyChanged | Overtaken
 class _Allowance:
     """Bytes that may pass now: a burst, and then so many a second."""
 
-    __slots__ = ("_at", "_burst", "_left", "_per_s")
+    __slots__ = ("_at", "_burst", "_left", "_lent_s", "_per_s", "_refused_at")
 
     def __init__(self, burst: int, per_s: int, now: float) -> None:
         self._burst, self._per_s = burst, per_s
         self._left, self._at = float(burst), now
+        self._refused_at, self._lent_s = now, 0.0
 
     def take(self, count: int, now: float) -> bool:
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_s)
         self._at = now
         if count > self._left:
+            self._refused_at, self._lent_s = now, (count - self._left) / self._per_s
             return False
         self._left -= count
         return True
+
+    def used_up(self, now: float) -> bool:
+        """Whether what was refused last would be refused still."""
+        return 0 <= now - self._refused_at < self._lent_s
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,6 +214,9 @@ class GossipCore:
         match parsed:
             case Root():
                 return self._on_root(peer, parsed, now)
+            case Buckets() | Listing() | Want() if state.sent.used_up(now):
+                # A few bytes ask for the whole table: not even looked up for who would not be sent it [RE-26].
+                return []
             case Buckets():
                 return self._on_buckets(peer, parsed, now)
             case Listing():
@@ -368,13 +377,18 @@ class GossipCore:
         """Offer the issuer's word to the policy, and pass on what was new [RE-22]."""
         changed = False
         actions: list[Action] = []
-        try:
-            for successor in message.successors:
+        # Each by itself: who joined under a later issuer cannot place what its forerunners signed, and must take the
+        # list of revocations beside it all the same.
+        for successor in message.successors:
+            try:
                 changed |= self.policy.offer_successor_untrusted(successor)
+            except VerificationError as error:
+                log.info("refused a successor statement: %s", error)
+        try:
             if message.revocations:
                 changed |= self.policy.offer_revocations_untrusted(message.revocations, now)
         except VerificationError as error:
-            log.info("refused a notice: %s", error)
+            log.info("refused a list of revocations: %s", error)
             if error.factor == Factor.REVOCATIONS_SIGNATURE:
                 actions.append(Misbehaved(peer=peer, reason=str(error)))
         if changed:
@@ -418,7 +432,10 @@ class GossipCore:
         actions: list[Action] = []
         for start in range(0, len(entries), GOSSIP_RECORDS_PER_MESSAGE):
             some = entries[start : start + GOSSIP_RECORDS_PER_MESSAGE]
-            actions += self._send(peer, Records(records=tuple(map(_record, some)), push=push), now)
+            sent = self._send(peer, Records(records=tuple(map(_record, some)), push=push), now)
+            if not sent:
+                break  # the rest would not pass either, and costs time to write
+            actions += sent
         return actions
 
     def _send(self, peer: bytes, message: Message, now: float) -> list[Action]:
