@@ -161,11 +161,16 @@ async def test_a12_an_asker_that_falls_silent_loses_its_place(said: str) -> None
         assert engine.asked == []
 
 
-async def test_a12_an_asker_that_dribbles_loses_its_place() -> None:
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a12_an_asker_that_dribbles_loses_its_place(opened: bool) -> None:
+    """Only what authenticates counts: neither the clock of the first frame nor that of silence is moved by a byte."""
     async with World.running() as world:
-        host = world.add(times=TIMES)
+        host = world.add(times=HostTimes(first_frame=0.1, silence=0.1))
         asker = await BareAsker.of(host)
         data = asker.exchange.send_head(HEAD)
+        if opened:
+            await asker.send(data)
+            data = asker.exchange.send_body(b"x" * 500)
 
         async def dribble() -> None:
             for at in range(len(data)):
