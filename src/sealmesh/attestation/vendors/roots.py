@@ -47,8 +47,8 @@ AWS: Final[Mapping[str, str]] = MappingProxyType(
     {"nitro_root.pem": "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"}
 )
 
-#: TPM vendors: their roots, and the issuers below them, which ship so that a chip's certificate alone is enough. Those of
-#: Nuvoton are not here (`cryptography` does not read their encoding), nor any that is signed by SHA-1.
+#: TPM vendors: their roots, and the issuers below them, which ship so that a chip's certificate alone is enough. Those
+#: of Nuvoton are not here (`cryptography` does not read their encoding), nor any that is signed by SHA-1.
 TPM: Final[Mapping[str, str]] = MappingProxyType(
     {
         "globalsign_root.pem": "f27bf02c6e00c73d915eeb6a6a2f5fbf0c31ae0393149e6b5c31e41b113841c3",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from kit.attested import NOW
 from kit.tpm import EK_PURPOSE, END, OTHER_PURPOSE, START, ModelTpm, Vendor, der, p256, p384, pem, rsa_key
@@ -17,7 +18,9 @@ from sealmesh.attestation.vendors.tpm.certificates import (
     VENDORS,
     Use,
     _pinned,
+    check_use,
     parse_certificates_untrusted,
+    signed_by_strong_hash,
     verify_endorsement_untrusted,
 )
 from sealmesh.errors import VerificationError
@@ -210,3 +213,30 @@ def test_a_negative_serial_number_is_read_without_a_word() -> None:
     changed = leaf[:at] + bytes([leaf[at] | 0x80]) + leaf[at + 1 :]
     with pytest.raises(VerificationError):
         verify(*parse_certificates_untrusted(changed), VENDOR.issuer)
+
+
+def test_an_attestation_key_under_a_vendor_that_only_makes_endorsement_keys() -> None:
+    plain, named = VENDOR.ak(CHIP, purposes=[]), VENDOR.ak(CHIP)
+    check_use(plain, Use.AK, certifies_ak=True)
+    check_use(named, Use.AK, certifies_ak=False)
+    with pytest.raises(VerificationError, match="attestation key"):
+        check_use(plain, Use.AK, certifies_ak=False)
+    assert {one.vendor for one in _pinned() if one.certifies_ak} == {"google"}
+
+
+def test_a_chain_signed_by_sha1() -> None:
+    """Made by hand, as the library signs none: the ids exchanged, the body signed again."""
+    issuer = rsa_key("issuer")
+    names = ("", "Old Root", issuer)
+    root = VENDOR.certify(issuer.public_key(), "Old Root", *names[1:], ca=True)
+    leaf = VENDOR.certify(CHIP.ek.public_key(), *names, usage={"key_encipherment": True}, purposes=[EK_PURPOSE])  # type: ignore[union-attr]
+    sha256, sha1 = bytes.fromhex("06092a864886f70d01010b"), bytes.fromhex("06092a864886f70d010105")
+    assert der(leaf).count(sha256) == 2
+    body = leaf.tbs_certificate_bytes.replace(sha256, sha1)
+    head = der(leaf)[: der(leaf).index(leaf.tbs_certificate_bytes)]
+    tail = der(leaf)[len(head) + len(body) : -256].replace(sha256, sha1)
+    old = parse_certificates_untrusted(head + body + tail + issuer.sign(body, padding.PKCS1v15(), hashes.SHA1()))[0]
+    assert (signed_by_strong_hash(leaf), signed_by_strong_hash(old)) == (True, False)
+    assert verify_endorsement_untrusted(leaf, use=Use.EK, extra_roots=(root,), now=NOW).vendor == "extra"
+    with pytest.raises(VerificationError, match="pinned root"):
+        verify_endorsement_untrusted(old, use=Use.EK, extra_roots=(root,), now=NOW)

@@ -292,6 +292,11 @@ def _load(name: str) -> x509.Certificate:
     return x509.load_der_x509_certificate(load_root("tpm", name))
 
 
+def signed_by_strong_hash(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is signed by no SHA-1 or worse; today's `cryptography` refuses those too."""
+    return isinstance(certificate.signature_hash_algorithm, _HASHES)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Vendors' directory names are longer than X.520 allows, strangers' serial numbers negative: the library warns."""
@@ -303,14 +308,13 @@ def _quiet() -> Iterator[None]:
 def _issued(certificate: x509.Certificate, authority: Authority) -> bool:
     """Whether the authority signed it, by a hash that is still trusted. Names are compared first."""
     try:
-        if not isinstance(certificate.signature_hash_algorithm, _HASHES):
+        if not signed_by_strong_hash(certificate):
             return False
-        if certificate.public_bytes(Encoding.DER)[-len(certificate.signature) - 1] != 0:
-            return False  # bits of the signature's last byte said to be unused: the one field that nothing signs
         certificate.verify_directly_issued_by(authority.certificate)
     except _BROKEN:
         return False
-    return True
+    # How many bits of the signature's last byte are unused: the one field that nothing signs and the library passes over.
+    return certificate.public_bytes(Encoding.DER)[-len(certificate.signature) - 1] == 0
 
 
 def _strong_key(certificate: x509.Certificate) -> PublicKey:
