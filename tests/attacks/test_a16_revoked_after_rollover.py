@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from kit.people import DAY, NOW, People, Randomness
@@ -19,7 +21,7 @@ def test_the_list_of_revocations_is_taken_beside_statements_that_cannot_be_place
     generations = [People(f"issuer {number}") for number in range(steps + 1)]
     statements = tuple(
         make_successor(old.issuer, new.issuer, now=NOW, predecessor_until=NOW + DAY).encode() + junk
-        for old, new in zip(generations, generations[1:], strict=False)
+        for old, new in itertools.pairwise(generations)
     )
     people = generations[-1]
     revoked, peer = people.member(), people.member()

@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from sealmesh.backend.base import Backend, ModelInfo
+from sealmesh.errors import VerificationError
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
 from sealmesh.host.serve import HostCounters, SealedService
+from sealmesh.identity.admission import Role
 from sealmesh.identity.keys import EndpointKey
+from sealmesh.mesh.links import Link, StreamHandler
 from sealmesh.sealed.keyring import KeyRing
 from sealmesh.sealed.suites import Suite
+from sealmesh.transport.base import Stream
+from sealmesh.wire.framing import StreamKind
 
 
 class HostSide:
@@ -87,6 +92,19 @@ class HostSide:
         """What is served."""
         return self.backend.models()
 
+    def handlers(self) -> dict[StreamKind, StreamHandler]:
+        """What serves inbound streams, each for members that may ask only."""
+
+        async def sealed(link: Link, stream: Stream) -> None:
+            check_asks(link.roles)
+            await self.service.serve(link.peer_id, stream)
+
+        async def challenge(link: Link, stream: Stream) -> None:
+            check_asks(link.roles)
+            await self.prover.answer(link.peer_id, stream)
+
+        return {StreamKind.SEALED: sealed, StreamKind.CHALLENGE: challenge}
+
     def _facts(self) -> HostFacts:
         return HostFacts(
             backend=self.backend.place,
@@ -108,6 +126,19 @@ class HostSide:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.run(), name="sealmesh-epochs")
             group.create_task(self.prover.run(), name="sealmesh-proofs")
+
+
+def check_asks(roles: Role) -> None:
+    """Refuse a member that was let in for something else than asking, such as a relay.
+
+    Args:
+        roles: What its membership gives it, as admission judged it.
+
+    Raises:
+        VerificationError: It is no client.
+    """
+    if Role.CLIENT not in roles:
+        raise VerificationError("role", "only clients are answered", expected="client", got=",".join(roles.names))
 
 
 def posture_of(backend: Backend) -> dict[str, str]:

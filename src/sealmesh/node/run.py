@@ -33,7 +33,7 @@ from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import SHUTDOWN_GRACE_S
 from sealmesh.mesh.driver import GossipDriver
-from sealmesh.mesh.links import Link, Links, StreamHandler
+from sealmesh.mesh.links import Link, Links
 from sealmesh.node.evidence import EvidenceSaver
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
@@ -316,22 +316,11 @@ class Node:
         )
 
     def _make_links(self, credentials: bytes) -> Links:
-        handlers: dict[StreamKind, StreamHandler] = {}
-        if self._host is not None:
-            host = self._host
-
-            async def sealed(link: Link, stream: Stream) -> None:
-                await host.service.serve(link.peer_id, stream)
-
-            async def challenge(link: Link, stream: Stream) -> None:
-                await host.prover.answer(link.peer_id, stream)
-
-            handlers = {StreamKind.SEALED: sealed, StreamKind.CHALLENGE: challenge}
         return Links(
             self._endpoint,
             credentials=credentials,
             admit=self._members.admit_untrusted,
-            handlers=handlers,
+            handlers={} if self._host is None else self._host.handlers(),
             now=now,
             on_link=self._on_link,
             on_link_lost=self._on_link_lost,
