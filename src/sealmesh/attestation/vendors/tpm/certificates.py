@@ -313,7 +313,7 @@ def _issued(certificate: x509.Certificate, authority: Authority) -> bool:
         certificate.verify_directly_issued_by(authority.certificate)
     except _BROKEN:
         return False
-    # How many bits of the signature's last byte are unused: the one field that nothing signs and the library passes over.
+    # How many bits of its last byte are unused: the one field that nothing signs and the library passes over.
     return certificate.public_bytes(Encoding.DER)[-len(certificate.signature) - 1] == 0
 
 
