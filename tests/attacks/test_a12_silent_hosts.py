@@ -142,7 +142,7 @@ async def test_a12_pings_for_ever_extend_nothing(after_head: bool) -> None:
 
 # --- an asker towards a host -----------------------------------------------------------------------------
 
-TIMES = HostTimes(first_frame=0.1, silence=0.1, request_idle=0.2, request=0.4, ping=0.02, stall=0.15)
+TIMES = HostTimes(first_frame=0.3, silence=0.3, request_idle=0.5, request=1.0, ping=0.02, stall=0.15)
 
 
 @pytest.mark.parametrize("said", ["nothing", "half a head", "a head", "half a body frame"])
@@ -198,7 +198,7 @@ async def test_a12_an_asker_that_never_ends_its_request_loses_its_place(drips: b
 
         with pytest.raises(StreamResetError):
             await asyncio.wait_for(go_on(), LONG_S)
-        assert (loop.time() - began < 0.35) is not drips
+        assert (loop.time() - began < 0.9) is not drips
         await asker.stream.reset()
 
 

@@ -307,7 +307,7 @@ async def test_pings_keep_an_asker_waiting_through_a_long_prefill_and_a_long_upl
 
 
 async def test_the_gap_between_two_frames_is_never_longer_than_the_ping_s() -> None:
-    times = HostTimes(ping=0.05)
+    times = HostTimes(ping=0.2)
     async with World.running() as world:
         go = asyncio.Event()
         host = world.add(backend=ScriptedBackend(b"some", go, b"more"), times=times)
@@ -320,7 +320,7 @@ async def test_the_gap_between_two_frames_is_never_longer_than_the_ping_s() -> N
             assert asker.exchange.receive_untrusted(await asker.stream.read(65536))
             heard.append(loop.time())
         gaps = [later - earlier for earlier, later in itertools.pairwise(heard)]
-        assert max(gaps) < 0.09, gaps  # two periods would be 0.1
+        assert max(gaps) < 0.36, gaps  # two periods would be 0.4
         go.set()
         await asker.events()
         await asker.stream.reset()
