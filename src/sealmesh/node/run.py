@@ -38,9 +38,11 @@ from sealmesh.node.evidence import EvidenceSaver
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import enter_mesh, new_ticket
+from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
 from sealmesh.node.progress import progress_to
 from sealmesh.node.publish import Identity, Publisher
+from sealmesh.node.pulse import PulseEndpoint
 from sealmesh.node.recording import RECORD_VARIABLE, recorder_to
 from sealmesh.node.snapshot import StatusBoard
 from sealmesh.node.view import MeshView, snapshot
@@ -57,9 +59,6 @@ Emit = Callable[[dict[str, object]], None]
 
 #: A client that just joined is told `ready` when it can be used, or after this long with what is missing.
 _JOIN_PATIENCE_S: Final = 10.0
-#: Between two looks whether this node is connected to anybody; doubles while nobody answers.
-_JOIN_PAUSE_S: Final = 1.0
-_JOIN_PAUSE_MAX_S: Final = 15.0
 
 
 def now() -> float:
@@ -87,6 +86,7 @@ async def run(settings: Settings, emit: Emit, *, suites: tuple[Suite, ...] = tup
     """
     home = Home(settings.home)
     with home.lock():
+        home.remove_run()  # of a run that was killed: while this one starts, commands must not follow it
         async with contextlib.AsyncExitStack() as stack:
             await _run_node(settings, home, emit, stack, suites)
     return 0
@@ -222,7 +222,7 @@ class Node:
         self._policy = policy
         self._key = key
         self._mesh = mesh
-        self._endpoint = endpoint
+        self._endpoint = PulseEndpoint(endpoint)
         self._started_at = elapsed()
         self._stop = asyncio.Event()
         self._members = _load_members(home, mesh)
@@ -298,6 +298,12 @@ class Node:
         )
         self._asker = NodeAsker(local=local, mesh=dialer)
         self._board = StatusBoard(self._snapshot)
+        self._joiner = Joiner(
+            connect=self._links.connect,
+            connected=lambda: self._links.count > 0,
+            members=self._members_to_try,
+            emit=emit,
+        )
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -392,11 +398,13 @@ class Node:
         """Be a node until cancelled or told to stop, then end properly.
 
         Raises:
-            ConfigError: A port is taken, or the mesh refuses this node.
+            ConfigError: A port is taken.
+            NotAdmittedError: The mesh refuses this node.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 background = [
+                    group.create_task(self._endpoint.run(), name="sealmesh-pulse"),
                     group.create_task(self._links.run(), name="sealmesh-links"),
                     group.create_task(self._gossip.run(), name="sealmesh-gossip"),
                     group.create_task(self._verifier.run(), name="sealmesh-verdicts"),
@@ -407,7 +415,7 @@ class Node:
                     background.append(group.create_task(self._host.run(), name="sealmesh-host"))
                 self._publisher.renew_summary()
                 background.append(group.create_task(self._renew_records(), name="sealmesh-records"))
-                background.append(group.create_task(self._stay_joined(), name="sealmesh-join"))
+                background.append(group.create_task(self._joiner.run(), name="sealmesh-join"))
                 try:
                     await self._serve_apps()
                 finally:
@@ -494,33 +502,12 @@ class Node:
                         judged = [peer for peer in status.peers if peer.models]
                         if judged and all(peer.tier != "none" or peer.refused for peer in judged):
                             return
-        self._emit(
-            {
-                "event": "waiting",
-                "level": "warning",
-                "message": "no host of the mesh has answered yet; this node goes on trying",
-            }
-        )
+        self._joiner.say_waiting()
 
     async def _renew_records(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self._publisher.advance()
-
-    async def _stay_joined(self) -> None:
-        """Be connected to at least one member: the inviter first, then whoever is known."""
-        pause = _JOIN_PAUSE_S
-        while True:
-            if self._links.count:
-                pause = _JOIN_PAUSE_S
-            else:
-                for address in self._members_to_try():
-                    with contextlib.suppress(TransportError):
-                        await self._links.connect(address)
-                        break
-                else:
-                    pause = min(pause * 2, _JOIN_PAUSE_MAX_S)
-            await asyncio.sleep(pause)
 
     def _members_to_try(self) -> list[EndpointAddress]:
         known = [
