@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FAMILIES = ("sealed", "admission", "records", "statements", "http")
+FAMILIES = ("sealed", "admission", "records", "statements", "http", "devices")
 
 
 def load(family: str) -> object:

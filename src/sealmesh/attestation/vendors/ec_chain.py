@@ -163,10 +163,16 @@ def _public_key(certificate: x509.Certificate) -> object:
 
 def _load(der: bytes) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(der)
+        certificate = x509.load_der_x509_certificate(der)
+        signature = certificate.signature
     except (x509.InvalidVersion, UnsupportedAlgorithm, ValueError, TypeError, Warning) as error:
         # `Warning`: where warnings are errors, a serial number of no positive value ends here too.
         raise _refused("a certificate cannot be read") from error
+    # The signature ends the certificate, in a BIT STRING whose first byte counts the bits that do not belong to it.
+    # No signature covers that byte, and `cryptography` takes others than 0: one certificate would have several forms.
+    if der[-len(signature) - 1 : -len(signature)] != b"\x00":
+        raise _refused("a certificate's signature is not in whole bytes")
+    return certificate
 
 
 def _refused(why: str) -> VerificationError:

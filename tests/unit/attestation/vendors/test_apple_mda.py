@@ -169,6 +169,11 @@ def test_a_certified_key_binds_report_data() -> None:
         {"given": roles, "report_data": b"other data"},
         {"given": {"key": MAC.public}, "report_data": b"report data"},
         {"given": {**roles, "key": OTHER.public}, "report_data": b"report data"},
+        # Another key, with a signature of its own that holds.
+        {
+            "given": {"key": OTHER.public, "signature": sign_p256(OTHER.key, b"report data")},
+            "report_data": b"report data",
+        },
         {"given": {**roles, "key": b"?"}, "report_data": b"report data"},
         {"report_data": b"report data"},
     ):

@@ -74,3 +74,14 @@ def test_a_chain_holds_to_the_last_second() -> None:
     for now in (NOW - 1, NOW + DAY + 1):
         with pytest.raises(VerificationError, match="not valid at this time"):
             walk(chain, now=now)
+
+
+def test_a_certificate_has_one_form() -> None:
+    # The count of unused bits of its signature is covered by none; a signature that ends in a zero bit would bear 1.
+    leaf = next(one for one in (MIDDLE.leaf(KEY, {OID: bytes([n])})[0] for n in range(64)) if one[-1] % 2 == 0)
+    walk((leaf, *MIDDLE.above))
+    length = len(x509.load_der_x509_certificate(leaf).signature)
+    other = leaf[: -length - 1] + b"\x01" + leaf[-length:]
+    x509.load_der_x509_certificate(other)  # takes it
+    with pytest.raises(VerificationError, match="not in whole bytes"):
+        walk((other, *MIDDLE.above))

@@ -125,6 +125,27 @@ def test_a_refusal_names_its_factor(changes: dict[str, object], factor: str) -> 
     assert caught.value.factor == factor
 
 
+FIRST = bytes.fromhex("01013300013000")  # index, form, length; kind, length
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (FIRST, bytes.fromhex("01013300012f00")),  # its value ends before the block does
+        (FIRST, bytes.fromhex("01023300013000")),  # another form than DMTF's
+        (FIRST, b"\x02" + FIRST[1:]),  # an index twice
+        (bytes.fromhex("06000800"), bytes.fromhex("03000800")),  # a field twice
+        (bytes.fromhex("11e001ff"), bytes.fromhex("11e000ff")),  # no signature was asked for
+    ],
+)
+def test_a_report_has_one_form(part: bytes, other: bytes) -> None:
+    report = GPU.report(bytes(32))
+    Report.parse_untrusted(report)
+    assert part in report
+    with pytest.raises(VerificationError, match="accelerators"):
+        Report.parse_untrusted(report.replace(part, other, 1))
+
+
 @fuzz(st.binary(max_size=400))
 @settings(max_examples=150)
 def test_any_bytes_are_judged_or_refused(data: bytes) -> None:
