@@ -39,7 +39,8 @@ _log = logging.getLogger("sealmesh.client")
 
 #: Busy answers beyond so many are not counted; the pause has reached its most by then.
 BUSY_COUNTED: Final = 8
-#: Hosts asked at once: a mesh of silent hosts holds no more tasks than this in a stream.
+#: Hosts asked at once: a mesh of silent hosts holds no more tasks than this in a stream. As many again of those that
+#: have a verdict: whoever is silent from the start does not keep them from being renewed.
 ASKED_AT_ONCE: Final = 64
 #: The clocks are compared this often, in seconds.
 TICK_S: Final = 1.0
@@ -132,6 +133,7 @@ class HostVerifier:
         self._run_judgement = run_judgement
         self._hosts: dict[bytes, _Watched] = {}
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._renewing = asyncio.Semaphore(ASKED_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
 
     # --- what is known ------------------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ class HostVerifier:
     ) -> bool:
         """Ask; sort a failure into silence or a wrong answer. True if the host answered rightly."""
         try:
-            async with self._asking:
+            async with self._asking if host.verdict is None else self._renewing:
                 await ask(endpoint_id, host)
         except (VerificationError, RemoteProtocolError) as error:  # [CH-12]
             self._drop(endpoint_id, host, f"it was refused: {error.reason}")
@@ -325,6 +327,11 @@ class HostVerifier:
             _log.info("host %s did not answer (%s)", endpoint_id.hex()[:12], type(error).__name__)
             if host.silent >= CHALLENGE_TRIES:
                 self._drop(endpoint_id, host, f"it did not answer {CHALLENGE_TRIES} times")
+            return False
+        except Exception as error:
+            # A bug of ours, or a full disk: it costs the host its verdict, and no other host anything.
+            _log.error("judging host %s failed: %s", endpoint_id.hex()[:12], type(error).__name__)
+            self._drop(endpoint_id, host, "this node failed in judging it")
             return False
         host.silent = host.busy = 0
         return True

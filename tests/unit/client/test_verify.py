@@ -30,7 +30,7 @@ from sealmesh.attestation.verifier import HostVerdict, Pin
 from sealmesh.client.challenge import HostLink
 from sealmesh.client.remembered import ForgetfulSuites
 from sealmesh.client.verify import HostVerifier
-from sealmesh.errors import TransportTimeoutError, VerificationError
+from sealmesh.errors import ConfigError, TransportTimeoutError, VerificationError
 from sealmesh.identity.signed import Signed
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Connection, Stream
@@ -605,3 +605,56 @@ async def test_a_software_key_is_not_pinned_on_first_use() -> None:
         verdict = world.verifier.verdict(host.id)
         assert verdict is not None
         assert any(one.factor is FactorId.PIN for one in verdict.verdict.factors)
+
+
+async def test_hosts_that_never_answer_keep_no_other_host_from_being_renewed() -> None:
+    """A25: who holds a ticket makes endpoint ids at will; each that does not answer takes a place for 25 s."""
+    world = World()
+    host = world.add()
+    reach = world.verifier._connect
+
+    async def slow(endpoint_id: bytes) -> HostLink:
+        if endpoint_id != host.id:
+            await world.time.sleep(25)
+            raise TransportTimeoutError("nobody with that id answered in time")
+        return await reach(endpoint_id)
+
+    world.verifier._connect = slow
+    async with world.running():
+        world.verifier.note_host(host.id)
+        await world.time.advance(1)
+        for number in range(64 * 14):
+            world.verifier.note_host(number.to_bytes(32, "big"))
+        for _ in range(80):
+            await world.time.advance(10)
+            assert world.verified(host), world.verifier.refusals(host.id)
+
+
+@pytest.mark.parametrize("where", ["evidence", "disk"])
+async def test_a_host_that_cannot_be_judged_costs_no_other_host_its_verdict(where: str, caplog) -> None:
+    """A13: what one host sends meets a mistake of ours, or a full disk: it alone is dropped, and nothing ends."""
+    world = World()
+    good, bad = world.add("good"), world.add("bad")
+    verify = world.verifier._verifier.verify_live_untrusted
+
+    def judging(answer: ProofAnswer, **more) -> HostVerdict:
+        if more["endpoint_id"] == bad.id:
+            raise IndexError("text of a peer")
+        return verify(answer, **more)
+
+    def noting(endpoint_id: bytes, suite: int) -> None:
+        if endpoint_id == bad.id:
+            raise ConfigError("the disk is full")
+
+    if where == "evidence":
+        world.verifier._verifier.verify_live_untrusted = judging
+    else:
+        world.suites.note_suite = noting
+    async with world.running():
+        world.verifier.note_host(bad.id)
+        world.verifier.note_host(good.id)
+        await world.time.advance(700)
+        assert world.verified(good)
+        assert not world.verified(bad)
+        assert world.verifier.refusals(bad.id) == ("this node failed in judging it",)
+    assert "text of a peer" not in caplog.text
