@@ -46,6 +46,7 @@ RECONNECT_MIN_S: Final = 0.5
 RECONNECT_MAX_S: Final = 30.0
 SHUN_S: Final = 60.0  # how long a member that sent what no honest node sends is kept off
 GOSSIP_QUEUE_MAX: Final = 256  # messages to one peer that wait to go out; more means that it does not read
+GOSSIP_STALL_S: Final = 60  # a peer that takes no message of them in so long; the largest takes 60 s at 140 kbit/s
 RECHECK_INTERVAL_S: Final = 10.0  # grants end: every link is checked again so often
 TICKET_MAX: Final = 4 * KIB  # characters; eight addresses, a relay URL and a long mesh name need about 2,100
 REVOCATIONS_MAX: Final = 512 * KIB  # about 15,000 endpoint ids; fits one records message

@@ -23,7 +23,6 @@ from sealmesh.errors import (
     HostLostError,
     LocalProtocolError,
     RemoteProtocolError,
-    SealmeshError,
     StreamResetError,
     TransportError,
 )
@@ -55,7 +54,7 @@ _SEALED_BY: Final[dict[Suite, SealedBy]] = {Suite.X25519: "x25519", Suite.XWING:
 ONE_WRITE: Final = 64 * KIB
 
 
-class HostRefusedError(SealmeshError):
+class HostRefusedError(RemoteProtocolError):
     """The host answered `0xE0`: a hint, which anyone on the path can write [EX-46].
 
     Args:
@@ -64,8 +63,7 @@ class HostRefusedError(SealmeshError):
     """
 
     def __init__(self, code: Refusal, epoch_digest: bytes) -> None:
-        super().__init__(f"the host refused: {code.name.lower()}")
-        self.code = code
+        super().__init__(f"the host refused: {code.name.lower()}", code=code)
         self.epoch_digest = epoch_digest
 
 

@@ -18,6 +18,7 @@ from sealmesh.gossip.core import Action, Changed, GossipCore, Misbehaved, Overta
 from sealmesh.limits import (
     GOSSIP_MESSAGE_MAX,
     GOSSIP_QUEUE_MAX,
+    GOSSIP_STALL_S,
     READ_CHUNK,
     RECHECK_INTERVAL_S,
     SHUN_S,
@@ -35,7 +36,8 @@ class _Outbox:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.busy = False
+        self._writing = False
+        self._ticks = 0  # since what is being written began to go out
         self._messages: deque[bytes] = deque()
         self._filled = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -55,9 +57,16 @@ class _Outbox:
         while True:
             await self._filled.wait()
             while self._messages:
+                self._writing, self._ticks = True, 0
                 await stream.write(encode_message(self._messages.popleft(), maximum=GOSSIP_MESSAGE_MAX))
+                self._writing = False
             self._filled.clear()
             self.emptied.set()
+
+    def tick(self) -> bool:
+        """A second has passed; False if the peer has taken nothing of a message for too long [TR-15]."""
+        self._ticks += self._writing
+        return self._ticks <= GOSSIP_STALL_S
 
 
 class GossipDriver:
@@ -193,6 +202,9 @@ class GossipDriver:
         while True:
             now = self._now()
             self._act(self._core.tick(now))
+            for outbox in list(self._outboxes.values()):
+                if not outbox.tick():
+                    outbox.link.close(CloseCode.MISBEHAVED, "does not read its records")
             if not self._next_check - RECHECK_INTERVAL_S <= now < self._next_check:  # also after a clock was set
                 self._next_check = now + RECHECK_INTERVAL_S
                 self._recheck()
