@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.kit.virtual_time import VirtualTime
 
+from kit.virtual_time import VirtualTime
 from sealmesh.errors import NotAdmittedError, TransportTimeoutError
 from sealmesh.node.joining import PAUSE_MAX_S, Joiner
 from sealmesh.transport.base import EndpointAddress

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.kit.virtual_time import VirtualTime
-
+from kit.virtual_time import VirtualTime
 from sealmesh.node.pulse import ANSWER_LOOKS, LOOK_S, QUIET_LOOKS, PulseEndpoint
 from sealmesh.transport.base import Connection
 from sealmesh.transport.memory import MemoryNetwork
