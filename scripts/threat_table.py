@@ -64,6 +64,10 @@ ATTACKS = {
         (
             "attestation/verifier.py:cap_finding",
             "attestation/vendors/roots.py:load_root",
+            "attestation/vendors/ec_chain.py:check_issued_untrusted",
+            "attestation/vendors/apple_attest.py:check_assertion_signature_untrusted",
+            "attestation/vendors/apple_mda.py:check_certified_key",
+            "attestation/vendors/nvidia.py:check_report_signature_untrusted",
             "attestation/vendors/sevsnp.py:check_signature",
             "attestation/vendors/tpm/assess.py:check_same_key",
         ),
