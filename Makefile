@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-.PHONY: help demo test check bench setup dev lint types contracts unit lock format clean
+.PHONY: help demo test check mutants bench setup dev lint types contracts unit lock format clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ unit:
 
 test: dev ## Everything that CI runs
 	@scripts/test
+
+mutants: dev ## Each security check taken out in turn: some test must fail
+	@$(PY) -m tools.mutants
 
 bench: dev ## First token, gaps, throughput: direct, plain tunnel, sealed
 	@$(PY) -m benchmarks

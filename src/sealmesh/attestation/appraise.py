@@ -18,7 +18,7 @@ from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier, require_factors
 from sealmesh.attestation.kinds import REGISTRY
-from sealmesh.attestation.policy import Policy
+from sealmesh.attestation.policy import SUITES, Policy
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.vendors.base import EvidenceKind
 from sealmesh.attestation.vendors.raw import RawFinding, RawInput, RawKind
@@ -187,8 +187,8 @@ def _saved_refusals(
     age = judged_at - proof.saved_at
     if age > policy.max_age:
         reasons.append(f"it was {age:.0f} s old, the policy allows {policy.max_age:g} s")
-    if policy.suites is not None and not policy.suites & set(host.keys):
-        reasons.append("the host has no suite that the policy allows")
+    if policy.suites is not None and max(set(host.keys) & set(SUITES.values()), default=0) not in policy.suites:
+        reasons.append("the policy does not allow the host's best suite")
     return tuple(reasons)
 
 

@@ -22,7 +22,8 @@ from sealmesh.limits import VERDICT_LIFETIME_S
 #: Policy files are written by hand; one beyond this is a mistake.
 POLICY_MAX: Final = 256 * 1024
 _HEX_KEY: Final = 64
-_SUITES: Final = {"x25519": 1, "xwing": 2}
+#: The suites by the names that a policy uses.
+SUITES: Final = {"x25519": 1, "xwing": 2}
 _ChoiceT = TypeVar("_ChoiceT", bound=enum.Enum)
 
 
@@ -307,10 +308,10 @@ class _Reader:
             return None
         names = _each(_text)(value, "suites")
         assert isinstance(names, tuple)  # noqa: S101 - `_each` gives nothing else
-        unknown = [name for name in names if name not in _SUITES]
+        unknown = [name for name in names if name not in SUITES]
         if unknown:
-            raise ConfigError(f"policy: suites are {', '.join(_SUITES)}; {unknown[0]!r} is none")
-        return frozenset(_SUITES[name] for name in names)
+            raise ConfigError(f"policy: suites are {', '.join(SUITES)}; {unknown[0]!r} is none")
+        return frozenset(SUITES[name] for name in names)
 
     def _choice(self, key: str, kind: type[_ChoiceT], default: _ChoiceT) -> _ChoiceT:
         value = self._content.get(key, default.value)

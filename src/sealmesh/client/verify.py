@@ -174,7 +174,7 @@ class HostVerifier:
         return tuple(reasons)
 
     def suite_for(self, host: VerifiedHost) -> Suite:
-        """The best suite of the signed statement that the policy allows; never after a better one was seen [ST-60].
+        """The best suite of the signed statement; no policy chooses a weaker one, and none follows a better [ST-60].
 
         Raises:
             VerificationError: The host has gone back to a weaker suite, or none is allowed; factor `suite`.
@@ -184,13 +184,9 @@ class HostVerifier:
         if offered < floor:
             raise VerificationError("suite", "the host used a stronger suite before", expected=str(floor))
         allowed = self._policy.suites
-        if allowed is None:
-            return offered
-        keys = {suite: key for suite, key in host.keys.items() if suite in allowed}
-        try:
-            return best_suite(keys)
-        except VerificationError as error:
-            raise VerificationError("suite", "the host has no suite that the policy allows") from error
+        if allowed is not None and offered not in allowed:
+            raise VerificationError("suite", f"the policy does not allow the host's best suite, {offered.label}")
+        return offered
 
     def verdict(self, endpoint_id: bytes) -> HostVerdict | None:
         """The live verdict on a host, accepted by the policy or not."""

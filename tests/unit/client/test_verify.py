@@ -370,17 +370,16 @@ async def test_a_policy_without_the_hosts_suites_refuses_it() -> None:
     world.verifier.note_host(host.id)
     async with world.running():
         assert not world.verified(host)
-        assert world.verifier.refusals(host.id) == ("the host has no suite that the policy allows",)
+        assert world.verifier.refusals(host.id) == ("the policy does not allow the host's best suite, x25519",)
 
 
-async def test_a_policy_of_one_suite_is_obeyed() -> None:
+async def test_no_policy_chooses_a_weaker_suite_than_the_hosts_best() -> None:
     world = World(policy=Policy(suites=frozenset({1})))
     host = world.add()
     world.verifier.note_host(host.id)
     async with world.running():
-        verified = world.verifier.verified(host.id, world.time.now())
-        assert verified is not None
-        assert world.verifier.suite_for(verified) is Suite.X25519
+        assert not world.verified(host)
+        assert world.verifier.refusals(host.id) == ("the policy does not allow the host's best suite, xwing",)
 
 
 async def test_never_a_weaker_suite_once_a_better_one_was_seen() -> None:
