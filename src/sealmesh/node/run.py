@@ -40,6 +40,7 @@ from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import enter_mesh, new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
+from sealmesh.node.notices import NoticeKeeper
 from sealmesh.node.progress import progress_to
 from sealmesh.node.publish import Identity, Publisher
 from sealmesh.node.pulse import PulseEndpoint
@@ -226,6 +227,7 @@ class Node:
         self._started_at = elapsed()
         self._stop = asyncio.Event()
         self._members = _load_members(home, mesh)
+        self._notices = NoticeKeeper(home, self._members)
         credentials = mesh.credentials.encode()
         try:
             own = self._members.admit_untrusted(credentials, key.public, now())
@@ -259,7 +261,7 @@ class Node:
             self._links,
             now=now,
             on_changed=self._record_changed,
-            on_policy_changed=self._keep_notices,
+            on_policy_changed=self._notices.keep,
             on_overtaken=lambda sequence: self._publisher.overtaken(sequence),
         )
         self._publisher = Publisher(
@@ -368,12 +370,6 @@ class Node:
         """The least sequence of a host's keys part that counts, as its summary says."""
         entry = self._core.table.get(endpoint_id)
         return 0 if entry is None else entry.summary.keys_sequence
-
-    def _keep_notices(self) -> None:
-        """The issuer said something new: it must hold after a restart too."""
-        self._home.save_successors(self._members.successors_data)
-        if self._members.revocations_data:
-            self._home.save_revocations(self._members.revocations_data)
 
     def _record_changed(self, endpoint_id: bytes) -> None:
         self._view.record_changed(endpoint_id)
@@ -508,6 +504,7 @@ class Node:
         while True:
             await asyncio.sleep(1.0)
             self._publisher.advance()
+            self._notices.advance()
 
     def _members_to_try(self) -> list[EndpointAddress]:
         known = [
