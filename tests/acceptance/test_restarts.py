@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sealmesh.cli.node_api import NodeApi
 from sealmesh.cli.processes import NodeProcess
 from sealmesh.errors import ConfigError
 from sealmesh.node.home import Home
@@ -74,3 +77,56 @@ def test_a_refusal_at_the_start_is_shown_on_both_sides_and_ends_the_node(tmp_pat
             assert client.stop() == 1
         while "wrong_mesh" not in host.wait_for("log", timeout_s=5)["message"]:
             pass
+
+
+def test_ports_that_are_taken_are_told_before_any_model_is_loaded(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for flag in ("--port", "--console-port"):
+            arguments = ["--backend", "echo:", flag, port]
+            with NodeProcess("serve", home=tmp_path / "home", arguments=arguments) as process:
+                with pytest.raises(ConfigError, match=f"port {port}: Address already in use") as failure:
+                    process.wait_for("backend_starting", timeout_s=20)
+                assert "Errno" not in str(failure.value)
+                assert process.stop() == 2
+
+
+def test_a_taken_quic_port_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        arguments = ["--backend", "echo:", "--bind", f"127.0.0.1:{taken.getsockname()[1]}"]
+        with NodeProcess("serve", home=tmp_path / "home", arguments=arguments) as process:
+            with pytest.raises(ConfigError, match="--bind"):
+                process.wait_for("ready", timeout_s=20)
+            assert process.stop() == 2
+
+
+def test_a_nodes_own_commands_pass_its_own_lock(tmp_path: Path) -> None:
+    """`sealmesh chat` on a node with API keys shows the local token, and a stranger's key stays outside."""
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text("a-key-of-twenty-letters")
+    with NodeProcess(
+        "serve", home=tmp_path / "h", arguments=["--backend", "echo:", "--api-key-file", str(keys)]
+    ) as host:
+        api_url = host.wait_for("ready")["api_url"]
+        assert [each["id"] for each in NodeApi.find(tmp_path / "h").models()] == ["echo"]
+        assert httpx.get(f"{api_url}/v1/models", timeout=10).status_code == 401
+        assert (
+            httpx.get(f"{api_url}/v1/models", headers={"authorization": "Bearer other"}, timeout=10).status_code == 401
+        )
+
+
+def test_a_node_outlives_who_read_its_log(tmp_path: Path) -> None:
+    """And ends in order afterwards: a closed pipe must not eat the clean-up."""
+    command = [sys.executable, "-m", "sealmesh", "serve", "--backend", "echo:", "--home", str(tmp_path / "home")]
+    ports = ["--port", "0", "--console-port", "0", "--bind", "127.0.0.1:0"]
+    with subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        while Home(tmp_path / "home").run_state() is None:
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(20) == 0
+    assert not (tmp_path / "home/run/node.json").exists()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +26,32 @@ from sealmesh.errors import ConfigError
 _LOG: Final = logging.getLogger("sealmesh.api")
 _BACKLOG: Final = 512
 _END_TIMEOUT_S: Final = 2.0  # what ended requests get to write their last words and close
+
+
+def cannot_listen(address: str, port: int, error: OSError | OverflowError) -> ConfigError:
+    """The error for an address that cannot be listened on."""
+    # The event loop's own words say everything twice.
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return ConfigError(f"cannot listen on {address} port {port}: {why}")
+
+
+def require_free_port(address: str, port: int) -> None:
+    """Say at once that a port is taken, where the server itself starts only after much work (a model's loading).
+
+    Args:
+        address: An address literal.
+        port: 0 is always free.
+
+    Raises:
+        ConfigError: It is taken, or may not be used.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            tried.bind((address, port))
+    except OSError as error:
+        raise cannot_listen(address, port, error) from error
 
 
 class HttpServer:
@@ -83,7 +111,7 @@ class HttpServer:
                 ssl_handshake_timeout=self.limits.head_timeout_s if self._tls else None,
             )
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"cannot listen on {self._address} port {self._port}: {error}") from error
+            raise cannot_listen(self._address, self._port, error) from error
         port = self._server.sockets[0].getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._address, self._address)  # noqa: S104 - only named
         host = f"[{shown}]" if ":" in shown else shown

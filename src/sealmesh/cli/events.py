@@ -6,6 +6,7 @@ holds text of a prompt or an answer; a traceback of somebody else's library migh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -39,9 +40,11 @@ def make_emit(log_format: LogFormat, *, out: IO[str] | None = None, err: IO[str]
 
 
 def _write(stream: IO[str], text: str) -> None:
+    """Write a line. Who listened may have left, or the disk of a log be full: no reason for a node to end."""
     if text:
-        stream.write(text + "\n")
-        stream.flush()
+        with contextlib.suppress(OSError):
+            stream.write(text + "\n")
+            stream.flush()
 
 
 def json_line(event: Mapping[str, object], at: datetime) -> str:

@@ -37,6 +37,8 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     lifetime_s = parse_lifetime(expires) if expires else TICKET_LIFETIME_S
     issuer = place.issuer_key()
     if issuer is None:
+        if place.mesh() is None:
+            place.require_run_state()  # a first user has not started a node yet: say that, and nothing of issuers
         raise ConfigError(
             "this node did not make its mesh, so it cannot invite: only the home with the issuer key can. "
             "Run `sealmesh ticket` on the node that made the mesh"

@@ -15,7 +15,7 @@ from sealmesh.cli.handover import receive_ticket
 from sealmesh.config.load import load_settings
 from sealmesh.config.settings import Mode, Settings
 
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
@@ -59,7 +59,7 @@ def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:
 
 
 async def until_stopped(node: Coroutine[Any, Any, int], emit: Emit) -> int:
-    """Run a node; SIGTERM and SIGINT end it properly, by one cancellation.
+    """Run a node; SIGTERM, SIGINT and a terminal that closes end it properly, by one cancellation.
 
     Returns:
         The node's exit code; 0 if it was stopped.
@@ -75,7 +75,9 @@ async def until_stopped(node: Coroutine[Any, Any, int], emit: Emit) -> int:
             stopped = True
             task.cancel()
 
-    for number in _STOP_SIGNALS:
+    # What was started with `nohup` is to outlive its terminal.
+    numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in numbers:
         loop.add_signal_handler(number, stop)
     try:
         return await node
@@ -85,7 +87,7 @@ async def until_stopped(node: Coroutine[Any, Any, int], emit: Emit) -> int:
         emit({"event": "shutdown", "message": "stopped"})
         return EXIT_RIGHT
     finally:
-        for number in _STOP_SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -82,10 +82,19 @@ def read_private(path: Path, *, most: int = STATE_FILE_MAX) -> bytes | None:
         return None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor has no path
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is no plain file; move it away")
+    try:
+        return _read_checked(path, descriptor, most)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
+
+
+def _read_checked(path: Path, descriptor: int, most: int) -> bytes:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):  # before it is made a stream, which a folder cannot be
+        raise ConfigError(f"{path} is no plain file; move it away")
+    with open(descriptor, "rb", closefd=False) as stream:
         if found.st_uid != os.geteuid():
             raise ConfigError(f"{path} belongs to another user; run as that user, or choose another --home")
         if found.st_mode & 0o077:

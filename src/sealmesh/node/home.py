@@ -155,8 +155,9 @@ class Home:
             os.close(descriptor)
             who = f" (process {holder})" if holder.isdigit() else ""
             raise ConfigError(f"a node already runs on {self.path}{who}; stop it, or give this one another --home")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the number is only for the message above
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return HomeLock(descriptor)
 
     def is_locked(self) -> bool:

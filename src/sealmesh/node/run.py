@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from sealmesh.api.http import require_free_port
 from sealmesh.api.server import ApiServer
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import Policy, parse_policy_untrusted
@@ -25,7 +26,7 @@ from sealmesh.client.counters import Counters
 from sealmesh.client.dial import Dialer, Timeouts
 from sealmesh.client.verify import HostVerifier
 from sealmesh.config import Secret, Settings
-from sealmesh.console.app import ConsoleServer
+from sealmesh.console.app import LOOPBACK, ConsoleServer
 from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
 from sealmesh.identity.admission import AdmissionPolicy
@@ -99,6 +100,9 @@ async def _run_node(
     policy = load_policy(settings)
     key = home.endpoint_key()
     mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
+    require_free_port(settings.listen, settings.port)
+    if not settings.headless:
+        require_free_port(LOOPBACK, settings.console_port)
     backend = await _start_backend(settings, emit, stack)
     endpoint = await _bind(settings, home, key, stack)
     node = Node(
@@ -165,7 +169,10 @@ async def _bind(settings: Settings, home: Home, key: EndpointKey, stack: context
         return await IrohEndpoint.bind(seed=key.seed.reveal(), bind=address, relay_url=settings.relay_url)
 
     if settings.bind is not None:
-        endpoint = await bind(settings.bind)
+        try:
+            endpoint = await bind(settings.bind)
+        except TransportError as error:
+            raise ConfigError(f"{error}; is the port in use? choose another with --bind") from error
     else:
         try:
             endpoint = await bind(f"0.0.0.0:{home.last_port()}")
@@ -422,16 +429,18 @@ class Node:
 
     async def _serve_apps(self) -> None:
         settings = self._settings
+        token = Secret(secrets.token_urlsafe(32))
+        # Who can read this node's home may use its API too: `sealmesh chat` shows the token where apps show a key.
+        keys = [key.reveal() for key in (*settings.api_keys, token)] if settings.api_keys else []
         api = ApiServer(
             self._asker,
             bind=settings.listen,
             port=settings.port,
             status=self._board,
-            api_keys=[key.reveal() for key in settings.api_keys],
+            api_keys=keys,
             tls=_tls(settings),
             insecure_http=settings.insecure_http,
         )
-        token = Secret(secrets.token_urlsafe(32))
         console = None
         if not settings.headless:
             console = ConsoleServer(self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set)

@@ -7,6 +7,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+import pytest
+
 from sealmesh.cli.events import event_of, json_line, make_emit, pretty_lines
 from sealmesh.cli.terminal import Tone
 from sealmesh.config import LogFormat
@@ -39,6 +41,15 @@ def test_json_goes_to_stdout_and_words_to_stderr() -> None:
     make_emit(LogFormat.PRETTY, out=out, err=err)({"event": "warning", "level": "warning", "message": "hm"})
     assert err.getvalue() == "warning: hm\n"
     assert out.getvalue().strip("\x00") == ""
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_who_does_not_listen_any_more_does_not_end_the_node(log_format: LogFormat) -> None:
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    make_emit(log_format, out=Gone(), err=Gone())({"event": "note", "message": "hm"})
 
 
 def test_ready_shows_the_ticket_once_and_only_if_there_is_one() -> None:

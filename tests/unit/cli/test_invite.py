@@ -66,8 +66,16 @@ def test_a_loopback_node_is_warned_about(home: Home, capsys: pytest.CaptureFixtu
 
 
 def test_only_the_home_with_the_issuer_key_invites(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot invite"):
-        make_invitation(tmp_path, roles=(), expires=None, as_json=False)
+    place = Home(tmp_path / "joined")
+    with place.lock():
+        place.write_run(RUN)
+        with pytest.raises(ConfigError, match="cannot invite"):
+            make_invitation(place.path, roles=(), expires=None, as_json=False)
+
+
+def test_who_has_started_nothing_yet_is_told_to_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="start one with: sealmesh serve"):
+        make_invitation(tmp_path / "fresh", roles=(), expires=None, as_json=False)
 
 
 def test_the_node_must_run(home: Home) -> None:

@@ -55,7 +55,7 @@ def test_a_ticket_keeps_its_rank_when_it_is_handed_over(tmp_path: Path, monkeypa
     assert settings.ticket.reveal() == "sealmesh1other"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_the_node_properly(number: signal.Signals) -> None:
     told: list[object] = []
 
@@ -72,6 +72,22 @@ async def test_a_signal_ends_the_node_properly(number: signal.Signals) -> None:
 
     assert await until_stopped(node(), lambda event: told.append(event["event"])) == 0
     assert told == ["cleaned up", "shutdown"]
+
+
+async def test_a_node_that_is_to_outlive_its_terminal_does() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+
+        async def node() -> int:
+            os.kill(os.getpid(), signal.SIGHUP)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return 1
+
+        assert await until_stopped(node(), lambda event: None) == 1
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_a_node_that_ends_by_itself_keeps_its_code() -> None:

@@ -51,6 +51,12 @@ def test_a_pipe_does_not_hold_the_reader(tmp_path: Path) -> None:
         read_private(tmp_path / "state")
 
 
+def test_a_folder_in_the_place_of_a_file_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(0o700)
+    with pytest.raises(ConfigError, match="no plain file"):
+        read_private(tmp_path / "state")
+
+
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     write_private(tmp_path / "state", b"12345")
     assert read_private(tmp_path / "state", most=5) == b"12345"

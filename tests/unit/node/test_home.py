@@ -242,3 +242,17 @@ def test_a_damaged_run_state_is_refused(home: Home) -> None:
         path.write_text(path.read_text().replace(f'"pid": {RUN.pid}', '"pid": "1"'))
         with pytest.raises(ConfigError, match=r"node\.json is damaged"):
             home.run_state()
+
+
+def test_a_full_disk_does_not_stop_the_lock(tmp_path: Path) -> None:
+    """Only the holder's number is lost; what must be written says itself that it cannot be."""
+    code = (
+        "import resource, sys; from pathlib import Path; from sealmesh.node.home import Home\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "home = Home(Path(sys.argv[1]))\n"
+        "with home.lock(): print(home.is_locked())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "home")], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.stdout.strip() == "True", ended.stderr
