@@ -371,7 +371,21 @@ class IrohEndpoint(Endpoint):
                 incoming = None
             if incoming is None:
                 return
+            if len(self._tasks) > HANDSHAKES_MAX // 2 and await self._prove_address(incoming):
+                self._handshakes.release()
+                continue
             self._spawn(self._handshake(incoming))
+
+    async def _prove_address(self, incoming: iroh.Incoming) -> bool:
+        """Have whoever knocks show that it is where it says, one round trip more; whether it must knock again.
+
+        Otherwise a stranger that lies about its address takes every place with a packet each, and keeps members out.
+        """
+        with contextlib.suppress(*_NATIVE_ERRORS):
+            if await incoming.remote_addr_validated():
+                return False
+            await incoming.retry()
+        return True
 
     async def _handshake(self, incoming: iroh.Incoming) -> None:
         try:
