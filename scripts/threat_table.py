@@ -162,8 +162,12 @@ ATTACKS = {
     ),
     "A23": Attack(
         "an asker learns another asker's prompt from cached tokens or timing",
-        ("backend/slots.py:may_reuse", "client/dial.py:Dialer._cache_key",
-            "node/local.py:LocalAsker._cache_key", "backend/openai.py:salted"),
+        (
+            "backend/slots.py:may_reuse",
+            "client/dial.py:Dialer._cache_key",
+            "node/local.py:LocalAsker._cache_key",
+            "backend/openai.py:salted",
+        ),
     ),
     "A24": Attack(
         "a sealed request reaches another endpoint of the backend, or smuggles headers",

@@ -53,7 +53,7 @@ def test_the_defaults_are_the_real_ones() -> None:
     ("key", "words"),
     [
         ("minimum", {tier.label for tier in Tier}),
-        ("suites", set(source._SUITES)),
+        ("suites", set(source.SUITES)),
         ("pins", {one.value for one in PinRule}),
         ("on_first_use", {one.value for one in FirstUse}),
         ("backend", {one.value for one in BackendRule}),

@@ -220,9 +220,7 @@ async def test_a12_an_asker_that_takes_nothing_frees_the_engine(chunks: int) -> 
 
 async def test_a12_an_asker_that_reads_slowly_is_not_cut() -> None:
     async with World.running(window=2000) as world:
-        host = world.add(
-            backend=ScriptedBackend(*[b"x" * 1000] * 20), times=HostTimes(ping=0.01, stall=0.1)
-        )
+        host = world.add(backend=ScriptedBackend(*[b"x" * 1000] * 20), times=HostTimes(ping=0.01, stall=0.1))
         asker = await BareAsker.of(host)
         await asker.ask()
         events: list[object] = []

@@ -238,13 +238,14 @@ async def test_a16_a_stranger_who_floods_before_admission_is_cut_at_once() -> No
             await first.write(b"\x05\x00")
 
             async def flood() -> None:
-                for _ in range(90):
+                while True:  # a fast machine has sent a good deal before it is cut
                     stream = await connection.open(timeout_s=LONG_S)
                     await stream.write(bytes(1 << 20))
 
             with pytest.raises(TransportError):
                 await asyncio.wait_for(flood(), LONG_S)
-            assert "more bytes than admission takes" in await connection.closed()
+            async with asyncio.timeout(LONG_S):
+                assert "more bytes than admission takes" in await connection.closed()
             assert guarded.reached == []
             assert node.links.count == 0
         finally:

@@ -278,9 +278,7 @@ class SealedAnswer(Answer):
 
     def _count_done(self, trailer: Trailer) -> None:
         if self._counted is not None:
-            self._counted.done(
-                prompt_tokens=trailer.prompt_tokens, completion_tokens=trailer.completion_tokens
-            )
+            self._counted.done(prompt_tokens=trailer.prompt_tokens, completion_tokens=trailer.completion_tokens)
 
     def _fail(self, error: Exception) -> None:
         self._error = error

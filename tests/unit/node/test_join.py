@@ -123,9 +123,7 @@ def test_a_client_s_membership_serves_nothing(home: Home) -> None:
 def test_a_ticket_of_one_s_own_calls_nobody(home: Home) -> None:
     own = home.endpoint_key()
     issuer = IssuerKey.generate(RANDOM)
-    text = new_ticket(
-        issuer, EndpointAddress(endpoint_id=own.public), mesh_name="mine", now=NOW, random=RANDOM
-    )
+    text = new_ticket(issuer, EndpointAddress(endpoint_id=own.public), mesh_name="mine", now=NOW, random=RANDOM)
     assert enter(home, ticket=text).bootstrap == ()
 
 

@@ -142,9 +142,7 @@ class Elsewhere(Asker):
 
 
 def listing(name: str, *, hosts: int = 1, refused: dict[str, str] | None = None) -> ModelListing:
-    return ModelListing(
-        name=name, context_length=7, hosts=hosts, usable=False, best_tier="none", refused=refused or {}
-    )
+    return ModelListing(name=name, context_length=7, hosts=hosts, usable=False, best_tier="none", refused=refused or {})
 
 
 async def test_own_models_are_answered_here_and_others_by_the_mesh() -> None:
