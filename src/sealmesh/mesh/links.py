@@ -272,7 +272,10 @@ class Links:
 
     def shun(self, peer_id: bytes, seconds: float) -> None:
         """Cut a member that misbehaves, and have nothing to do with it for a while [TR-13]."""
-        self._shunned[peer_id] = asyncio.get_running_loop().time() + seconds
+        now = asyncio.get_running_loop().time()
+        # Who holds a ticket makes endpoint ids at will: none of those that are welcome again is kept.
+        self._shunned = {one: until for one, until in self._shunned.items() if now < until}
+        self._shunned[peer_id] = now + seconds
         link = self.get(peer_id)
         if link is not None:
             link.close(CloseCode.MISBEHAVED, "misbehaved")

@@ -408,3 +408,16 @@ def test_codes_are_stable() -> None:
         "REMOVED": 4,
         "MISBEHAVED": 5,
     }
+
+
+async def test_whom_nobody_shuns_any_more_is_not_remembered() -> None:
+    async with Mesh.running(People()) as mesh:
+        a, b = await mesh.add(), await mesh.add()
+        await mesh.link(b, a)
+        for number in range(100):
+            a.links.shun(number.to_bytes(32, "big"), 0.0)
+        a.links.shun(b.id, LONG_S)
+        assert list(a.links._shunned) == [b.id]
+        await until(lambda: b.links.get(a.id) is None)
+        with pytest.raises(TransportError):
+            await b.links.connect(a.endpoint.address())
