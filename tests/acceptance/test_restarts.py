@@ -75,6 +75,7 @@ def test_a_refusal_at_the_start_is_shown_on_both_sides_and_ends_the_node(tmp_pat
             with pytest.raises(ConfigError, match="wrong_mesh"):
                 client.wait_for("ready", timeout_s=20)
             assert client.stop() == 1
+        assert not (tmp_path / "client/mesh.json").exists(), "the right ticket would be refused as one to another mesh"
         while "wrong_mesh" not in host.wait_for("log", timeout_s=5)["message"]:
             pass
 

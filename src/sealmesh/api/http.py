@@ -32,7 +32,7 @@ def cannot_listen(address: str, port: int, error: OSError | OverflowError) -> Co
     """The error for an address that cannot be listened on."""
     # The event loop's own words say everything twice.
     why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return ConfigError(f"cannot listen on {address} port {port}: {why}")
+    return ConfigError(f"cannot listen on {address} port {port}: {why}; choose another port, or 0 for any")
 
 
 def require_free_port(address: str, port: int) -> None:

@@ -262,6 +262,11 @@ class Home:
         }
         write_json(self.path / "mesh.json", document)
 
+    def forget_mesh(self) -> None:
+        """Undo `save_mesh`; it is no error if there is none."""
+        with contextlib.suppress(OSError):
+            (self.path / "mesh.json").unlink()
+
     def revocations(self) -> bytes | None:
         """The newest list of revocations, as received and already verified once; None if there is none.
 

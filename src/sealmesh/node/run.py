@@ -27,7 +27,7 @@ from sealmesh.client.dial import Dialer, Timeouts
 from sealmesh.client.verify import HostVerifier
 from sealmesh.config import Secret, Settings
 from sealmesh.console.app import LOOPBACK, ConsoleServer
-from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
+from sealmesh.errors import ConfigError, NotAdmittedError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
@@ -99,6 +99,7 @@ async def _run_node(
 ) -> None:
     policy = load_policy(settings)
     key = home.endpoint_key()
+    is_first_join = home.mesh() is None
     mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
     require_free_port(settings.listen, settings.port)
     if not settings.headless:
@@ -116,7 +117,12 @@ async def _run_node(
         backend=backend,
         suites=suites,
     )
-    await node.run()
+    try:
+        await node.run()
+    except NotAdmittedError:
+        if is_first_join:
+            home.forget_mesh()  # it never took this node: the next ticket may be to another one
+        raise
 
 
 def load_policy(settings: Settings) -> Policy:
