@@ -135,6 +135,8 @@ ATTACKS = {
             "identity/admission.py:AdmissionPolicy.admit_untrusted",
             "identity/admission.py:AdmissionPolicy.check",
             "mesh/admission.py:admit_each_other",
+            "node/host.py:check_asks",
+            "transport/iroh.py:IrohEndpoint._prove_address",
         ),
     ),
     "A17": Attack("a relay used as an open proxy, or to amplify"),
