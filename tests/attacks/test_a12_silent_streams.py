@@ -14,7 +14,7 @@ from kit.mesh import LONG_S, Mesh, read_all, show, until
 from kit.people import People
 from kit.virtual_time import settle
 from sealmesh.errors import StreamResetError, TransportError
-from sealmesh.mesh.links import Link
+from sealmesh.mesh.link import Link
 from sealmesh.transport.base import Stream
 from sealmesh.transport.iroh import IrohEndpoint
 from sealmesh.transport.memory import Fault, FaultKind

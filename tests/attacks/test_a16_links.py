@@ -20,7 +20,7 @@ from sealmesh.identity.admission import Factor, make_revocations
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import ADMISSION_MAX
 from sealmesh.mesh.admission import ACCEPTED, encode_refusal, parse_answer_untrusted
-from sealmesh.mesh.links import Link
+from sealmesh.mesh.link import Link
 from sealmesh.transport.base import Connection, Stream
 from sealmesh.transport.iroh import IrohEndpoint
 from sealmesh.transport.memory import MemoryNetwork

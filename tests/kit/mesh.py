@@ -11,7 +11,8 @@ from kit.people import NOW, Member, People, Randomness
 from sealmesh.gossip.core import GossipCore
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.mesh.driver import GossipDriver
-from sealmesh.mesh.links import Link, Links, StreamHandler
+from sealmesh.mesh.link import Link, StreamHandler
+from sealmesh.mesh.links import Links
 from sealmesh.transport.base import Connection, Endpoint, Stream
 from sealmesh.transport.memory import MemoryNetwork
 from sealmesh.wire.framing import StreamKind

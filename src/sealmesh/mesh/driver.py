@@ -24,7 +24,8 @@ from sealmesh.limits import (
     SHUN_S,
 )
 from sealmesh.mesh.admission import CloseCode
-from sealmesh.mesh.links import Link, Links
+from sealmesh.mesh.link import Link
+from sealmesh.mesh.links import Links
 from sealmesh.transport.base import Stream
 from sealmesh.wire.framing import MessageReader, StreamKind, encode_message
 

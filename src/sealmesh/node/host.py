@@ -12,7 +12,7 @@ from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingPro
 from sealmesh.host.serve import HostCounters, SealedService
 from sealmesh.identity.admission import Role
 from sealmesh.identity.keys import EndpointKey
-from sealmesh.mesh.links import Link, StreamHandler
+from sealmesh.mesh.link import Link, StreamHandler
 from sealmesh.sealed.keyring import KeyRing
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Stream

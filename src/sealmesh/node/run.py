@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from sealmesh.api.http import require_free_port
+from sealmesh.api.http import try_port
 from sealmesh.api.server import ApiServer
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import Policy, parse_policy_untrusted
@@ -34,7 +34,8 @@ from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import SHUTDOWN_GRACE_S
 from sealmesh.mesh.driver import GossipDriver
-from sealmesh.mesh.links import Link, Links
+from sealmesh.mesh.link import Link
+from sealmesh.mesh.links import Links
 from sealmesh.node.evidence import EvidenceSaver
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
@@ -101,9 +102,9 @@ async def _run_node(
     key = home.endpoint_key()
     is_first_join = home.mesh() is None
     mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
-    require_free_port(settings.listen, settings.port)
+    try_port(settings.listen, settings.port)
     if not settings.headless:
-        require_free_port(LOOPBACK, settings.console_port)
+        try_port(LOOPBACK, settings.console_port)
     backend = await _start_backend(settings, emit, stack)
     endpoint = await _bind(settings, home, key, stack)
     node = Node(

@@ -20,7 +20,7 @@ from sealmesh.errors import (
 )
 from sealmesh.identity.admission import Role, make_revocations
 from sealmesh.mesh.admission import CloseCode
-from sealmesh.mesh.links import Link
+from sealmesh.mesh.link import Link
 from sealmesh.transport.base import EndpointAddress, Stream
 from sealmesh.transport.memory import Fault, FaultKind
 from sealmesh.wire.framing import StreamKind

@@ -8,7 +8,7 @@ from kit.mesh import Mesh, Node, read_all, until
 from kit.people import Member, People
 from sealmesh.errors import NotAdmittedError, StreamResetError
 from sealmesh.identity.admission import Factor, make_revocations
-from sealmesh.mesh.links import Link
+from sealmesh.mesh.link import Link
 from sealmesh.transport.base import Stream
 from sealmesh.transport.iroh import IrohEndpoint
 from sealmesh.wire.framing import StreamKind
