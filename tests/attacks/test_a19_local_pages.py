@@ -78,6 +78,7 @@ async def doors() -> AsyncIterator[Doors]:
 
 
 ALL = pytest.mark.parametrize("door", ["api", "models", "status", "stop"])
+READING = pytest.mark.parametrize("door", ["models", "status"])
 CHANGING = pytest.mark.parametrize("door", ["api", "stop"])
 
 
@@ -130,10 +131,28 @@ async def test_the_console_is_another_page_to_the_api(doors: Doors) -> None:
     _refused(doors, await doors.call("api", origin=doors.origin("status")), "origin_not_allowed")
 
 
-@CHANGING
+@ALL
 async def test_a_browser_that_says_cross_site_is_believed(doors: Doors, door: str) -> None:
     for site in ("cross-site", "same-site", "odd"):
         _refused(doors, await doors.call(door, sec_fetch_site=site), "origin_not_allowed")
+
+
+@READING
+@pytest.mark.parametrize(("mode", "dest"), [("no-cors", "image"), ("no-cors", "script"), ("navigate", "iframe")])
+async def test_what_another_page_embeds_holds_no_connection(doors: Doors, door: str, mode: str, dest: str) -> None:
+    """Images of `/api/events` would take the console's few connections, and nobody could look at the node."""
+    embedded = {"sec_fetch_site": "cross-site", "sec_fetch_mode": mode, "sec_fetch_dest": dest}
+    _refused(doors, await doors.call(door, **embedded), "origin_not_allowed")
+
+
+@ALL
+async def test_a_link_on_another_page_may_be_followed_to_look_only(doors: Doors, door: str) -> None:
+    followed = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    answer = await doors.call(door, **followed)
+    if door in ("api", "stop"):
+        _refused(doors, answer, "origin_not_allowed")
+    else:
+        assert answer.is_success
 
 
 async def test_a_form_of_another_page_is_refused(doors: Doors) -> None:

@@ -82,6 +82,12 @@ def split_authority(authority: str) -> tuple[str, int | None] | None:
     return name.lower(), int(port)
 
 
+def _is_followed_link(head: RequestHead) -> bool:
+    """Whether a browser says that its user goes here from another page: the whole tab, not a frame in that page."""
+    going = head.get(b"sec-fetch-mode") == b"navigate" and head.get(b"sec-fetch-dest") == b"document"
+    return going and head.method in ("GET", "HEAD")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doorkeeper:
     """What a server answers to.
@@ -135,9 +141,10 @@ class Doorkeeper:
             raise refusal("host_not_allowed")
 
     def require_same_origin(self, head: RequestHead, *, local: tuple[str, int]) -> None:
-        """Hold off other pages: an Origin must be our own, and a browser's word `cross-site` ends it for a change.
+        """Hold off other pages: an Origin must be our own, and a browser's word that another page asks ends it.
 
-        Reading across origins is stopped by the browser itself, since no CORS header is ever sent.
+        Only a link that is followed may come from elsewhere. The browser shows no other page what is read here, since
+        no CORS header is ever sent; but an image of `/api/events` would hold a connection, and pages have many images.
 
         Raises:
             RequestError: 403 `origin_not_allowed`.
@@ -148,7 +155,7 @@ class Doorkeeper:
             if scheme != ("https" if self.secure else "http") or not self._is_ours(authority, local=local):
                 raise refusal("origin_not_allowed")
         site = head.get(b"sec-fetch-site")
-        if site is not None and head.method not in ("GET", "HEAD") and site not in (b"same-origin", b"none"):
+        if site not in (None, b"same-origin", b"none") and not _is_followed_link(head):
             raise refusal("origin_not_allowed")
 
     def require_key(self, head: RequestHead) -> None:

@@ -35,7 +35,7 @@ def cannot_listen(address: str, port: int, error: OSError | OverflowError) -> Co
     return ConfigError(f"cannot listen on {address} port {port}: {why}; choose another port, or 0 for any")
 
 
-def require_free_port(address: str, port: int) -> None:
+def try_port(address: str, port: int) -> None:
     """Say at once that a port is taken, where the server itself starts only after much work (a model's loading).
 
     Args:
