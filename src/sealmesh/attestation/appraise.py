@@ -23,7 +23,7 @@ from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.vendors.base import EvidenceKind
 from sealmesh.attestation.vendors.raw import RawFinding, RawInput, RawKind
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.attestation.verifier import LIVE_REQUIRED, HostVerdict, Verifier, settle_tier
+from sealmesh.attestation.verifier import LIVE_REQUIRED, HostVerdict, Verifier, demanded_factors, settle_tier
 from sealmesh.errors import VerificationError
 from sealmesh.limits import CLOCK_SKEW_S
 
@@ -223,12 +223,14 @@ def appraise_raw_untrusted(kind: RawKind, evidence: RawInput, *, unbound: bool =
     asked = evidence.nonce is not None or evidence.report_data is not None
     binding = judge_raw_binding(finding, asked=asked, unbound=unbound)
     others = [one for one in finding.factors if one.factor is not FactorId.BINDING]
-    needed = [one for one in REQUIRED[Context.RAW] if one is not FactorId.BINDING]
+    # What the reader's policy demands of every host, it demands of a file too: `[gpu] required`.
+    demanded = (*REQUIRED[Context.RAW], *demanded_factors(evidence.policy))
+    needed = [one for one in demanded if one is not FactorId.BINDING]
     factors = require_factors([*others, binding], needed)
     # What it would be worth: the same factors, were it bound.
     if_bound = settle_tier(finding.tier_if_bound, [_bound(one) for one in factors])
     tier = if_bound if binding.status is not Status.FAIL else settle_tier(if_bound, factors)
-    reasons = [one.reason for one in factors if one.factor in REQUIRED[Context.RAW] and one.status is Status.FAIL]
+    reasons = [one.reason for one in factors if one.factor in demanded and one.status is Status.FAIL]
     if not reasons and tier < evidence.policy.minimum:
         reasons.append(f"its tier is {tier.label}, {evidence.policy.minimum.label} is demanded")
         reasons += [one.reason for one in factors if one.status is Status.FAIL]

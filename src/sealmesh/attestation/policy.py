@@ -16,7 +16,8 @@ from typing import Final, Protocol, TypeVar
 
 from sealmesh.attestation.factors import FactorId, Status, Tier, Verdict
 from sealmesh.attestation.statement import BACKENDS, HostStatement
-from sealmesh.errors import ConfigError
+from sealmesh.attestation.vendors.pem import read_chain_untrusted
+from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.limits import VERDICT_LIFETIME_S
 
 #: Policy files are written by hand; one beyond this is a mistake.
@@ -135,7 +136,8 @@ class Policy:
         """
         reasons = []
         minimum = self.minimum_for(host.endpoint_id, now)
-        by_pin = self.pins is PinRule.ACCEPT and host.pinned_by_hand
+        # A pin stands for a vendor's word that is missing, not for evidence that is there and does not hold.
+        by_pin = self.pins is PinRule.ACCEPT and host.pinned_by_hand and host.verdict.tier >= Tier.PINNED
         if host.verdict.tier < minimum and not by_pin:
             reasons.append(f"its tier is {host.verdict.tier.label}, the policy demands {minimum.label}")
         age = now - host.verified_at
@@ -173,15 +175,35 @@ def _hex(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"policy: {where} is a text of hex digits")
     try:
-        return bytes.fromhex(value).hex()
+        digits = bytes.fromhex(value).hex()
     except ValueError:
         raise ConfigError(f"policy: {where} is not hexadecimal") from None
+    if not digits:
+        # A host that names no measurement would be on a list with "".
+        raise ConfigError(f"policy: {where} is empty")
+    return digits
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"policy: {where} is a text that is not empty")
     return value
+
+
+def _vendor(value: object, where: str) -> str:
+    name = _text(value, where)
+    if name not in TPM_VENDORS:
+        raise ConfigError(f"policy: {where}: {name!r} is none; there are {', '.join(sorted(TPM_VENDORS))}")
+    return name
+
+
+def _root(value: object, where: str) -> str:
+    text = _text(value, where)
+    try:
+        read_chain_untrusted(text.encode())
+    except VerificationError as error:
+        raise ConfigError(f"policy: {where} is the text of a certificate in PEM, not a path") from error
+    return text
 
 
 def _boolean(value: object, where: str) -> bool:
@@ -227,16 +249,19 @@ _TCB_NAMES: Final = frozenset(
     [*_TCB_PARTS, *(f"{chip}_{part}" for chip in ("milan", "genoa", "turin") for part in _TCB_PARTS)]
 )
 _TDX_REGISTERS: Final = frozenset({"mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid"})
+#: The vendors whose roots are pinned (`vendors/tpm/certificates.py`, which is above this module).
+TPM_VENDORS: Final = frozenset({"google", "infineon", "intel", "stm"})
+_TPM_PCRS: Final = frozenset(str(number) for number in range(24))
 _NITRO_PCRS: Final = frozenset(str(number) for number in range(16))
 
 #: Table, key, and how its value is read. What a vendor's verifier makes of it is that verifier's own affair.
 _TABLES: Final[Mapping[str, Mapping[str, Callable[[object, str], object]]]] = {
     "measurement": {"blessed": _each(_hex)},
     "tpm": {
-        "vendors": _each(_text),
-        "extra_roots": _each(_text),
+        "vendors": _each(_vendor),
+        "extra_roots": _each(_root),
         "require_secure_boot": _boolean,
-        "pcrs": _named(_each(_hex)),
+        "pcrs": _named(_each(_hex), _TPM_PCRS),
     },
     "apple": {"app_ids": _each(_text), "cdhashes": _each(_hex), "mda_max_age": _whole},
     "snp": {

@@ -24,7 +24,7 @@ from sealmesh.attestation.appraise import (
 )
 from sealmesh.attestation.kinds import RAW_KINDS
 from sealmesh.attestation.policy import POLICY_MAX, Policy, parse_policy_untrusted
-from sealmesh.attestation.vendors import tdx
+from sealmesh.attestation.vendors import apple_files, tdx
 from sealmesh.attestation.vendors.raw import RawInput, RawKind
 from sealmesh.cli.explain import explain_lines, headline
 from sealmesh.cli.terminal import Tone, escape_peer_text, say
@@ -111,6 +111,8 @@ def appraise(request: Request, *, now: float) -> list[Appraisal]:
         raise ConfigError(
             "--unbound says that nothing is asked for; leave it out where --nonce or --report-data is given"
         )
+    if request.app_id is not None and kind.name != apple_files.RAW_KIND.name:
+        raise ConfigError(f"--app-id is for --kind {apple_files.RAW_KIND.name}; {kind.name} names no app")
     given = _read_given(kind, request.given)
     contents = [_read_file(path) for path in request.files]
     return [

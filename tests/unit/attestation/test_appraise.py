@@ -337,6 +337,15 @@ def test_a_tier_needs_all_of_its_factors() -> None:
     assert not lowered.verified
 
 
+def test_a_demand_for_accelerators_holds_for_files_too() -> None:
+    demanding = parse_policy_untrusted(b"[gpu]\nrequired = true")
+    for finding in (GOOD, with_status(GOOD, FactorId.ACCELERATORS, Status.ABSENT)):
+        appraisal = judge_raw(finding, demanding)
+        assert not appraisal.verified
+        assert failed(appraisal) == ["accelerators"]
+    assert judge_raw(with_status(GOOD, FactorId.ACCELERATORS, Status.PASS), demanding).verified
+
+
 def test_evidence_that_does_not_hold_names_its_factor() -> None:
     appraisal = judge_raw(VerificationError("vendor_chain", "a home-made root"), ANY, unbound=True, nonce=None)
     assert not appraisal.verified

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from kit.attested import NOW, ProvenHost, judge
+from kit.tpm import Vendor, pem
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import (
     POLICY_MAX,
@@ -45,8 +47,8 @@ def test_a_whole_file_is_read() -> None:
         [measurement]
         blessed = ["{KEY.upper()}"]
         [tpm]
-        vendors = ["IFX"]
-        extra_roots = ["root.pem"]
+        vendors = ["infineon"]
+        extra_roots = [{json.dumps(pem(Vendor().root).decode())}]
         require_secure_boot = true
         pcrs = {{ 0 = ["{KEY}"], 7 = ["{KEY}", "{KEY}"] }}
         [apple]
@@ -104,6 +106,11 @@ BAD = {
     "empty named list": ("[tdx]\nmeasurements = { mrtd = [] }", "never means"),
     "empty name table": ("[tpm]\npcrs = {}", "not empty"),
     "empty text in a list": ("[tpm]\nvendors = ['']", "not empty"),
+    "misspelt TPM vendor": ("[tpm]\nvendors = ['intel', 'infinion']", "'infinion' is none; there are google"),
+    "a root by its path": ("[tpm]\nextra_roots = ['root.pem']", "not a path"),
+    "no such PCR": (f"[tpm]\npcrs = {{ 24 = ['{KEY}'] }}", "unknown key '24' in tpm.pcrs"),
+    "a PCR by another name": (f"[tpm]\npcrs = {{ PCR0 = ['{KEY}'] }}", "unknown key 'PCR0' in tpm.pcrs"),
+    "an empty digest": ("[measurement]\nblessed = ['']", "is empty"),
     "negative": ("[snp]\nmax_vmpl = -1", "zero or more"),
     "no boolean": ("[gpu]\nrequired = 1", "true or false"),
     "exception is a table": ("[exception]\nkey = 'a'", "[[exception]]"),

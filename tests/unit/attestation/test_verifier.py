@@ -231,6 +231,21 @@ def test_a_pinned_key_is_pinned(host: ProvenHost, by_hand: bool) -> None:
     assert (verdict.verdict.tier, verdict.pinned_by_hand) == (Tier.PINNED, by_hand)
 
 
+def test_a_pin_does_not_stand_for_what_does_not_hold(host: ProvenHost) -> None:
+    """The pinned chip, started in another way than the policy demands: its key is the right one, its state is not."""
+
+    def wrongly_started(evidence: EvidenceInput) -> Finding:
+        failed = replace(passed(FactorId.PLATFORM_STATE)[0], status=Status.FAIL)
+        return replace(unrooted(evidence), factors=(*unrooted(evidence).factors, failed))
+
+    pin = Pin(fingerprint=KEY, by_hand=True)
+    demanding = Policy(minimum=Tier.HARDWARE_ROOTED)
+    for finding, accepted in ((unrooted, True), (wrongly_started, False)):
+        verdict = judge(host, vendor_answer(host), verifier=vendor_verifier(finding, pin=pin))
+        assert verdict.pinned_by_hand
+        assert (demanding.refusals(verdict, NOW) == ()) is accepted
+
+
 def test_another_key_than_the_pinned_one_fails(host: ProvenHost) -> None:
     answer = vendor_answer(host)
     verifier = vendor_verifier(hardware_finding, pin=Pin(fingerprint=b"o" * 32, by_hand=True))

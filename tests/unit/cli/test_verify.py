@@ -125,6 +125,7 @@ def test_raw_options_that_do_not_go_together_are_refused(proof: Path) -> None:
         "has no role 'root'": {"given": [f"root={proof}"]},
         "ROLE=PATH": {"given": ["vcek"]},
         "given twice": {"given": [f"vcek={proof}", f"vcek={proof}"]},
+        "--app-id is for --kind app-attest": {"unbound": True, "app_id": "TEAM.app"},
         "--nonce wants hex": {"nonce": "xyz"},
         "--report-data wants 1 to": {"report_data": ""},
         "cannot be read": {"given": ["vcek=/nowhere"]},

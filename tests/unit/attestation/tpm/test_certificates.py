@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from kit.attested import NOW
 from kit.tpm import EK_PURPOSE, END, OTHER_PURPOSE, START, ModelTpm, Vendor, der, p256, p384, pem, rsa_key
+from sealmesh.attestation.policy import TPM_VENDORS
 from sealmesh.attestation.vendors.roots import TPM, load_root
 from sealmesh.attestation.vendors.tpm.certificates import (
     SUPPLIED_MAX,
@@ -43,7 +44,7 @@ def gce(name: str) -> x509.Certificate:
 def test_every_shipped_certificate_is_pinned_and_leads_to_a_root() -> None:
     trusted = {one.certificate.fingerprint(hashes.SHA256()).hex() for one in _pinned()}
     assert trusted == set(TPM.values())
-    assert {one.vendor for one in _pinned()} == VENDORS == {"google", "infineon", "intel", "stm"}
+    assert {one.vendor for one in _pinned()} == VENDORS == TPM_VENDORS == {"google", "infineon", "intel", "stm"}
     assert not [one for one in _pinned() if not isinstance(one.certificate.signature_hash_algorithm, HASHES)]
 
 
@@ -240,3 +241,22 @@ def test_a_chain_signed_by_sha1() -> None:
     assert verify_endorsement_untrusted(leaf, use=Use.EK, extra_roots=(root,), now=NOW).vendor == "extra"
     with pytest.raises(VerificationError, match="pinned root"):
         verify_endorsement_untrusted(old, use=Use.EK, extra_roots=(root,), now=NOW)
+
+
+def of_the_year_0(certificate: x509.Certificate) -> x509.Certificate:
+    """The certificate with its first time as a GeneralizedTime of the year 0: loads, and has no time."""
+    data = der(certificate)
+    place = data.index(b"\x17\x0d250101000000Z")
+    changed = data[:place] + b"\x18\x0f00000101000000Z" + data[place + 15 :]
+    for at in (place - 1, *(start + length - 1 for start, length in ((4, 4), (0, 4)))):
+        width = 1 if at == place - 1 else 2
+        grown = int.from_bytes(changed[at + 1 - width : at + 1], "big") + 2
+        changed = changed[: at + 1 - width] + grown.to_bytes(width, "big") + changed[at + 1 :]
+    return parse_certificates_untrusted(changed)[0]
+
+
+def test_a_certificate_without_readable_times_is_refused() -> None:
+    with pytest.raises(VerificationError, match="no readable times"):
+        verify_endorsement_untrusted(
+            VENDOR.ek(CHIP), use=Use.EK, supplied=(VENDOR.issuer,), extra_roots=(of_the_year_0(VENDOR.root),), now=NOW
+        )

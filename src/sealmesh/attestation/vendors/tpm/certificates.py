@@ -55,6 +55,7 @@ _BROKEN: Final = (
     KeyError,
     InvalidSignature,
     UnsupportedAlgorithm,
+    OverflowError,
     x509.ExtensionNotFound,
     x509.DuplicateExtension,
     x509.InvalidVersion,
@@ -199,9 +200,8 @@ def _find_issuer(leaf: x509.Certificate, trusted: Iterable[Authority], now: floa
     for authority in trusted:
         if not _issued(leaf, authority):
             continue
-        lower = max(authority.not_before, leaf.not_valid_before_utc.timestamp())
-        upper = min(authority.not_after, leaf.not_valid_after_utc.timestamp())
-        if lower <= now <= upper:
+        begins, ends = _times(leaf)
+        if max(authority.not_before, begins) <= now <= min(authority.not_after, ends):
             return authority
         late = True
     if late:
@@ -241,27 +241,29 @@ def _below(certificate: x509.Certificate, above: Authority) -> Authority:
         raise VerificationError("vendor_chain", "an issuer's certificate is no authority's")
     _check_critical(certificate)
     _strong_key(certificate)
+    begins, ends = _times(certificate)
     room = above.room - 1 if constraints.path_length is None else min(above.room - 1, constraints.path_length)
     return Authority(
         certificate=certificate,
         vendor=above.vendor,
         certifies_ak=above.certifies_ak,
         room=room,
-        not_before=max(above.not_before, certificate.not_valid_before_utc.timestamp()),
-        not_after=min(above.not_after, certificate.not_valid_after_utc.timestamp()),
+        not_before=max(above.not_before, begins),
+        not_after=min(above.not_after, ends),
     )
 
 
 def _anchor(certificate: x509.Certificate, vendor: str, *, certifies_ak: bool) -> Authority:
     constraints = _constraints(certificate)
     length = constraints.path_length if constraints is not None else None
+    begins, ends = _times(certificate)
     return Authority(
         certificate=certificate,
         vendor=vendor,
         certifies_ak=certifies_ak,
         room=_ISSUERS_MAX if length is None else min(_ISSUERS_MAX, length),
-        not_before=certificate.not_valid_before_utc.timestamp(),
-        not_after=certificate.not_valid_after_utc.timestamp(),
+        not_before=begins,
+        not_after=ends,
     )
 
 
@@ -327,6 +329,14 @@ def _strong_key(certificate: x509.Certificate) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
         return key
     raise VerificationError("vendor_chain", "a certificate's key is of a kind or size that is not accepted")
+
+
+def _times(certificate: x509.Certificate) -> tuple[float, float]:
+    """Unix seconds. The library loads a certificate of the year 0, and raises when it is asked for its times."""
+    try:
+        return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    except _BROKEN as error:
+        raise VerificationError("vendor_chain", "a certificate has no readable times") from error
 
 
 def _extensions(certificate: x509.Certificate) -> x509.Extensions:
