@@ -15,6 +15,7 @@ from sealmesh import limits
 from sealmesh.backend.answers import JSON_HEADERS, SSE_HEADERS, WholeAnswer, error_answer
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
 from sealmesh.backend.echo_shapes import SHAPES, ChatShape
+from sealmesh.backend.translated import ask_as_chat
 from sealmesh.errors import BackendError, ConfigError
 from sealmesh.wire.operations import Operation
 
@@ -90,7 +91,6 @@ class _Body(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
     stream_options: dict[str, Any] | None = None
 
 
@@ -146,6 +146,8 @@ class EchoBackend(Backend):
 
     async def ask(self, request: BackendRequest) -> BackendAnswer:
         """Answer at once; the tokens come as `read` is called."""
+        if request.operation is Operation.RESPONSES:
+            return await ask_as_chat(self.ask, request)
         options = self._options
         if options.status:
             return error_answer(options.status, "echo_status", "The echo backend was told to fail.")
@@ -166,7 +168,7 @@ class EchoBackend(Backend):
             pieces = [f"t{i} ".ljust(options.size, ".") for i in range(options.tokens)]
         else:
             pieces = _WORDS.findall(said) if small else [said]
-        asked = body.max_tokens or body.max_completion_tokens or body.max_output_tokens
+        asked = body.max_tokens or body.max_completion_tokens
         length = asked is not None and len(pieces) > asked
         if length:
             pieces = pieces[:asked]

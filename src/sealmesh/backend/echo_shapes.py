@@ -83,61 +83,7 @@ class TextShape(ChatShape):
         return {"text": "", "logprobs": None}
 
 
-class ResponseShape(ChatShape):
-    """The Responses API."""
-
-    def _response(self, status: str, text: str | None) -> dict[str, Any]:
-        content = [{"type": "output_text", "text": text or "", "annotations": []}]
-        item = {"type": "message", "id": "msg-1", "role": "assistant", "status": "completed", "content": content}
-        counts = {
-            "input_tokens": self.counts["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": self.counts["completion_tokens"],
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": self.counts["total_tokens"],
-        }
-        return {
-            "id": "resp-1", "object": "response", "created_at": 0, "status": status, "model": self.base["model"],
-            "output": [] if text is None else [item], "usage": None if text is None else counts,
-            "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "temperature": None,
-            "parallel_tool_calls": False, "tool_choice": "auto", "tools": [], "top_p": None,
-        }  # fmt: skip
-
-    def whole(self, text: str) -> bytes:
-        """Return the answer in one piece."""
-        return msgspec.json.encode(self._response("completed", text))
-
-    def events(self, pieces: list[str]) -> Iterator[bytes]:
-        """Yield one event a piece, with what goes before the first and after the last."""
-        number = 0
-
-        def event(kind: str, **fields: Any) -> bytes:
-            nonlocal number
-            data = msgspec.json.encode({"type": kind, "sequence_number": number, **fields})
-            number += 1
-            return f"event: {kind}\n".encode() + b"data: " + data + b"\n\n"
-
-        place = {"item_id": "msg-1", "output_index": 0, "content_index": 0}
-        part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": []}
-        item = {"type": "message", "id": "msg-1", "role": "assistant", "status": "in_progress", "content": []}
-        before = (
-            event("response.created", response=self._response("in_progress", None))
-            + event("response.output_item.added", output_index=0, item=item)
-            + event("response.content_part.added", **place, part=part)
-        )
-        for piece in pieces:
-            yield before + event("response.output_text.delta", **place, delta=piece, logprobs=[])
-            before = b""
-        text = "".join(pieces)
-        before += event("response.output_text.done", **place, text=text, logprobs=[])
-        before += event("response.content_part.done", **place, part={**part, "text": text})
-        whole = self._response("completed", text)
-        before += event("response.output_item.done", output_index=0, item=whole["output"][0])
-        yield before + event("response.completed", response=whole)
-
-
 SHAPES: Final = {
     Operation.CHAT_COMPLETIONS: ChatShape,
     Operation.COMPLETIONS: TextShape,
-    Operation.RESPONSES: ResponseShape,
 }

@@ -29,6 +29,7 @@ from sealmesh.backend.llama_request import build_request
 from sealmesh.backend.models import ModelFile
 from sealmesh.backend.native import silence_native_stderr
 from sealmesh.backend.slots import Lease, SlotPool
+from sealmesh.backend.translated import ask_as_chat
 from sealmesh.errors import BackendError, ConfigError, RequestError
 from sealmesh.wire.operations import Operation
 
@@ -213,6 +214,8 @@ class LlamaBackend(Backend):
         """
         if self._server is None or self._threads is None:
             raise BackendError(503, "backend_unavailable", "The model is not loaded.")
+        if request.operation is Operation.RESPONSES and not self._embeds:
+            return await ask_as_chat(self.ask, request)
         supported = (Operation.EMBEDDINGS,) if self._embeds else tuple(_METHODS)
         if request.operation not in supported:
             return error_answer(501, "unsupported_operation", f"This model does not do {request.operation.path}.")

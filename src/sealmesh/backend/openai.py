@@ -14,6 +14,7 @@ from sealmesh import limits
 from sealmesh.backend.answers import WholeAnswer, engine_error, error_answer, usage_in_tail
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
 from sealmesh.backend.engine_http import Address, Connection, Pool, Response, exchange
+from sealmesh.backend.translated import ask_as_chat
 from sealmesh.errors import BackendError, ConfigError
 from sealmesh.wire.operations import RESPONSE_HEADERS, Operation
 
@@ -37,7 +38,7 @@ class EngineOptions:
     Attributes:
         api_key: Sent as a bearer token; None: nothing is sent.
         cache_salt: The engine keeps prefix caches apart by `cache_salt` (vLLM does): send one per conversation.
-        responses: `/v1/responses` is passed on; else it is refused. Never found out by trying.
+        responses: `/v1/responses` is passed on; else it is translated to chat. Never found out by trying.
         models: Serve only these; all if empty.
         parallel: How many answers at once; 0: no bound known.
     """
@@ -109,11 +110,7 @@ class OpenAIBackend(Backend):
             BackendError: The engine cannot be reached, broke the protocol, or refused this host itself.
         """
         if request.operation is Operation.RESPONSES and not self._options.responses:
-            return error_answer(
-                501,
-                "unsupported_operation",
-                "This host's engine is not set up for /v1/responses: use chat completions.",
-            )
+            return await ask_as_chat(self.ask, request)
         body = request.body
         if self._options.cache_salt:
             try:

@@ -44,7 +44,7 @@ def open_backend(
         embeddings: Whether the model in this process makes embeddings; by its file if None.
         api_key: Sent to the engine as a bearer token.
         cache_salt: Send the engine a `cache_salt` per conversation (vLLM honours it).
-        backend_api: Whether `/v1/responses` may be passed on to the engine.
+        backend_api: Whether `/v1/responses` is passed on to the engine, or translated to chat.
         models: Serve only these of the engine's models.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from openai.types.responses import Response
 
 from sealmesh.backend.base import BackendAnswer, BackendRequest, Usage
 from sealmesh.backend.llama import LlamaBackend, LlamaOptions
@@ -170,9 +171,24 @@ async def test_what_cannot_be_answered_is_a_400_in_openais_form(backend: LlamaBa
     assert set(json.loads(data)["error"]) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.parametrize("operation", [Operation.RESPONSES, Operation.EMBEDDINGS])
-async def test_what_this_model_does_not_do_is_said(backend: LlamaBackend, operation: Operation) -> None:
-    status, data, _ = await say(backend, {"input": "x"}, operation=operation)
+async def test_responses_say_the_same_as_chat(backend: LlamaBackend) -> None:
+    body = {"temperature": 0, "max_tokens": 12, "messages": [{"role": "system", "content": "Be brief."}, *HELLO]}
+    _, data, usage = await say(backend, body)
+    words = json.loads(data)["choices"][0]["message"]["content"]
+    asked = {"temperature": 0, "max_output_tokens": 12, "instructions": "Be brief.", "input": HELLO}
+    status, whole, counts = await say(backend, asked, operation=Operation.RESPONSES)
+    response = Response.model_validate_json(whole)
+    assert (status, response.output_text, response.model) == (200, words, "smollm2-135m")
+    assert usage is not None
+    assert counts is not None
+    assert (counts.prompt_tokens, counts.completion_tokens) == (usage.prompt_tokens, usage.completion_tokens)
+    _, stream, _ = await say(backend, asked, operation=Operation.RESPONSES, stream=True)
+    *_, last = (line for line in stream.decode().split("\n\n") if line)
+    assert Response.model_validate(json.loads(last.partition("data: ")[2])["response"]).output_text == words
+
+
+async def test_what_this_model_does_not_do_is_said(backend: LlamaBackend) -> None:
+    status, data, _ = await say(backend, {"input": "x"}, operation=Operation.EMBEDDINGS)
     assert (status, json.loads(data)["error"]["code"]) == (501, "unsupported_operation")
 
 

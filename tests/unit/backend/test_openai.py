@@ -178,10 +178,45 @@ async def test_each_operation_goes_to_its_path(engine: FakeEngine, operation: Op
     }  # fmt: skip
 
 
-async def test_responses_are_refused_unless_set_up(engine: FakeEngine) -> None:
-    answer, data = await ask(engine, whole(b"{}"), request_for(operation=Operation.RESPONSES))
-    assert (answer.status, json.loads(data)["error"]["code"]) == (501, "unsupported_operation")
-    assert engine.seen == []
+async def test_responses_are_translated_unless_set_up(engine: FakeEngine) -> None:
+    body = b'{"model":"m","input":"hi","max_output_tokens":3}'
+    choice = b'{"message":{"content":"ho"},"finish_reason":"stop"}'
+    chat = b'{"choices":[%b],"usage":{"prompt_tokens":4,"completion_tokens":2}}' % choice
+    answer, data = await ask(engine, whole(chat), request_for(body, operation=Operation.RESPONSES))
+    assert engine.seen[0].line == "POST /v1/chat/completions HTTP/1.1"
+    assert json.loads(engine.seen[0].body) == {
+        "model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "stream": False,
+    }  # fmt: skip
+    assert answer.headers == (("content-type", "application/json"),)
+    assert json.loads(data)["output"][0]["content"][0]["text"] == "ho"
+    assert answer.usage == Usage(prompt_tokens=4, completion_tokens=2)
+
+
+async def test_a_translated_stream_asks_chat_for_events_and_ends_with_its_end(engine: FakeEngine) -> None:
+    body = b'{"model":"m","input":"hi","stream":true}'
+    end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    request = request_for(body, stream=True, operation=Operation.RESPONSES)
+    answer, data = await ask(engine, chunked(EVENTS[0], end, *EVENTS[1:]), request, cache_salt=True)
+    sent = json.loads(engine.seen[0].body)
+    assert (sent["stream"], sent["stream_options"], len(sent["cache_salt"])) == (True, {"include_usage": True}, 64)
+    assert data.count(b"event: response.completed") == 1
+    assert answer.usage == Usage(prompt_tokens=4, completion_tokens=2)
+
+
+@pytest.mark.parametrize("rest", [b"", b"data: [DONE]\n\n", b"garbage\n\n"])
+async def test_a_translated_stream_that_is_cut_never_completes(engine: FakeEngine, rest: bytes) -> None:
+    body = b'{"model":"m","input":"hi","stream":true}'
+    script = chunked(EVENTS[0], rest or b"\n", end=b"") + engine.CLOSE
+    _, data = await ask(engine, script, request_for(body, stream=True, operation=Operation.RESPONSES))
+    assert b"event: response.failed" in data
+    assert b"response.completed" not in data
+
+
+async def test_an_error_of_the_engine_stays_one_when_translated(engine: FakeEngine) -> None:
+    script = whole(b'{"error":"no such"}', status="404 Not Found")
+    request = request_for(b'{"model":"m","input":"hi"}', operation=Operation.RESPONSES)
+    answer, data = await ask(engine, script, request)
+    assert (answer.status, json.loads(data)["error"]["message"]) == (404, "no such")
 
 
 async def test_a_whole_answer(engine: FakeEngine) -> None:
