@@ -95,6 +95,10 @@ def _mda_file(data: bytes) -> None:
     apple_mda.judge_certificate_untrusted(RawInput(data=data, policy=Policy(), now=NOW), root=_MDA.root_der)
 
 
+def _mda_file_by_apple(data: bytes) -> None:
+    apple_mda.RAW_KIND.judge_untrusted(RawInput(data=data, policy=Policy(), now=NOW))
+
+
 def _report_file(data: bytes) -> None:
     chain = _HOPPER_CHAIN if data[:1] == b"\x11" else _BLACKWELL_CHAIN
     nvidia.RAW_KIND.judge_untrusted(RawInput(data=data, given={"chain": chain}, policy=Policy(), now=_TODAY))
@@ -115,6 +119,7 @@ HARNESS = Harness(
     mac_file=Target(_mac_file, _REFUSES, [_MACOS]),
     iphone_file=Target(_iphone_file, _REFUSES, [_IOS]),
     mda_file=Target(_mda_file, _REFUSES, [_MDA_CHAIN]),
+    mda_file_by_apple=Target(_mda_file_by_apple, _REFUSES, [_MDA_CHAIN]),
     report_file=Target(_report_file, _REFUSES, [_HOPPER, _BLACKWELL]),
     chain_file=Target(_chain_file, _REFUSES, [_HOPPER_CHAIN, _BLACKWELL_CHAIN]),
 )

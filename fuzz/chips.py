@@ -1,0 +1,140 @@
+"""Evidence of TPMs, a model's and a GCE machine's: records, structures, boot logs, certificates, files, saved proofs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from fuzz.harness import TESTVECTORS, Harness, Target
+
+from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost
+from kit.evidence import BOUND, given
+from kit.tpm import Firmware, ModelTpm, Vendor, der, p256, pem
+from sealmesh.attestation.appraise import appraise_raw_untrusted, appraise_saved_untrusted
+from sealmesh.attestation.envelope import Envelope, Record, Role
+from sealmesh.attestation.factors import Tier
+from sealmesh.attestation.policy import Policy
+from sealmesh.attestation.proof import SavedProof
+from sealmesh.attestation.statement import binding
+from sealmesh.attestation.vendors import apple_app_attest
+from sealmesh.attestation.vendors.raw import RawInput
+from sealmesh.attestation.vendors.tpm import RAW_KIND
+from sealmesh.attestation.vendors.tpm.certificates import (
+    Use,
+    parse_certificates_untrusted,
+    verify_endorsement_untrusted,
+)
+from sealmesh.attestation.vendors.tpm.credential import ActivationMemory, begin_activation
+from sealmesh.attestation.vendors.tpm.eventlog import parse_boot_log_untrusted
+from sealmesh.attestation.vendors.tpm.evidence import TYPE_AK, TYPE_CA, TYPE_EK, TpmEvidence, verify_tpm_untrusted
+from sealmesh.attestation.vendors.tpm.gotools import parse_attestation_untrusted
+from sealmesh.attestation.vendors.tpm.structures import (
+    parse_public_untrusted,
+    parse_quote_untrusted,
+    verify_signature_untrusted,
+)
+from sealmesh.errors import VerificationError
+
+_REFUSES = (VerificationError,)
+_GCE = TESTVECTORS / "evidence/gce"
+_FILE = (_GCE / "gce-cos-85-nonce9009.pb").read_bytes()
+_TPM = ModelTpm(ek=p256("ek"))
+_LOG = Firmware(_TPM).boot()
+_QUOTE = _TPM.quote(BOUND)
+_PUBLIC = parse_public_untrusted(_TPM.ak_public)
+_VENDOR = Vendor()
+_EK, _AK, _CA = der(_VENDOR.ek(_TPM)), der(_VENDOR.ak(_TPM)), der(_VENDOR.issuer)
+_TRUSTING = Policy(vendors={"tpm": {"extra_roots": (pem(_VENDOR.root).decode(),)}})
+_RECORD = TpmEvidence(ak_public=_TPM.ak_public, parts=_QUOTE, event_log=_LOG).to_record()
+_RAW = RawInput(data=_FILE, nonce=b"\x90\x09", policy=_TRUSTING, now=NOW)
+_MODEL = {"public": _TPM.ak_public, "signature": _QUOTE.signature, "pcrs": _QUOTE.values, "log": _LOG, "ak": _AK}
+
+
+def _judge(record: Record, ek: bytes = _EK, ak: bytes = _AK, ca: bytes = _CA) -> None:
+    stapled = {
+        kind: Record(type=kind, data=data, role=Role.ENDORSEMENT)
+        for kind, data in ((TYPE_EK, ek), (TYPE_AK, ak), (TYPE_CA, ca))
+    }
+    evidence = replace(given(record), envelope=Envelope(records={"one": record, **stapled}), policy=_TRUSTING)
+    verify_tpm_untrusted(evidence, activated=lambda *_: True)
+
+
+def _certificates(data: bytes) -> None:
+    leaf, *issuers = parse_certificates_untrusted(data)
+    verify_endorsement_untrusted(leaf, use=Use.EK, supplied=issuers, extra_roots=(_VENDOR.root,), now=NOW)
+
+
+def _genuine(data: bytes) -> None:
+    (leaf,) = parse_certificates_untrusted(data)
+    verify_endorsement_untrusted(leaf, use=Use.AK, now=NOW)
+
+
+def _activation(data: bytes) -> None:
+    begun = begin_activation(_VENDOR.ek(_TPM).public_key(), bytes(32), _PUBLIC, bytes)  # type: ignore[arg-type]
+    ActivationMemory().settle_untrusted(begun, data, NOW)
+
+
+def _appraise(evidence: RawInput) -> None:
+    """`sealmesh verify` raises nothing at all: a refusal is an answer too."""
+    appraisal = appraise_raw_untrusted(RAW_KIND, evidence)
+    json.dumps(appraisal.describe())
+    if not appraisal.verified:
+        raise VerificationError("binding", "refused, and said so")
+
+
+def _save(beside: str = "") -> bytes:
+    """A saved proof of a host with a TPM, and perhaps with a record of another type that is none."""
+    host = ProvenHost()
+    answer = host.answer()
+    parts = _TPM.quote(binding(answer.host_statement))
+    records = {
+        "one": TpmEvidence(ak_public=_TPM.ak_public, parts=parts, event_log=_LOG).to_record(),
+        "ak": Record(type=TYPE_AK, data=_AK, role=Role.ENDORSEMENT),
+        "ca": Record(type=TYPE_CA, data=_CA, role=Role.ENDORSEMENT),
+    }
+    if beside:
+        records["beside"] = Record(type=beside, data=b"\xa0", role=Role.EVIDENCE)
+    return SavedProof(
+        endpoint_id=host.endpoint_id,
+        verifier_id=VERIFIER_ID,
+        nonce=NONCE,
+        path=answer.path,
+        saved_at=NOW,
+        host_statement=answer.host_statement,
+        envelope=Envelope(records=records).encode(),
+        epoch=host.epoch(),
+    ).encode()
+
+
+def _saved(data: bytes) -> None:
+    appraisal = appraise_saved_untrusted(data, policy=_TRUSTING.at_least(Tier.HARDWARE_ROOTED), now=NOW)
+    json.dumps(appraisal.describe())
+    if not appraisal.verified:
+        raise VerificationError("binding", "refused, and said so")
+
+
+def _attest(data: bytes) -> None:
+    ca = pem(_VENDOR.issuer)
+    _appraise(replace(_RAW, data=data, nonce=BOUND, given={**_MODEL, "ca": ca}))
+
+
+HARNESS = Harness(
+    record=Target(lambda data: _judge(replace(_RECORD, data=data)), _REFUSES, [_RECORD.data]),
+    ek=Target(lambda data: _judge(_RECORD, ek=data), _REFUSES, [_EK]),
+    ak=Target(lambda data: _judge(_RECORD, ak=data), _REFUSES, [_AK]),
+    ca=Target(lambda data: _judge(_RECORD, ca=data), _REFUSES, [_CA]),
+    root=Target(lambda data: _appraise(replace(_RAW, given={"root": data})), _REFUSES, [der(_VENDOR.root)]),
+    public=Target(parse_public_untrusted, _REFUSES, [_TPM.ak_public]),
+    quote=Target(parse_quote_untrusted, _REFUSES, [_QUOTE.attest]),
+    tpm_signature=Target(
+        lambda data: verify_signature_untrusted(_PUBLIC, _QUOTE.attest, data), _REFUSES, [_QUOTE.signature]
+    ),
+    log=Target(parse_boot_log_untrusted, _REFUSES, [_LOG, parse_attestation_untrusted(_FILE).event_log]),
+    certificates=Target(_certificates, _REFUSES, [pem(_VENDOR.ek(_TPM), _VENDOR.issuer), _EK]),
+    genuine=Target(_genuine, _REFUSES, [(_GCE / "pca_tpm_ecc_sign_cert.pem").read_bytes()]),
+    attestation=Target(parse_attestation_untrusted, _REFUSES, [_FILE]),
+    file=Target(lambda data: _appraise(replace(_RAW, data=data)), _REFUSES, [_FILE]),
+    attest=Target(_attest, _REFUSES, [_QUOTE.attest]),
+    saved=Target(_saved, _REFUSES, [_save(), _save(beside=apple_app_attest.TYPE)]),
+    activation=Target(_activation, _REFUSES, [bytes(32)]),
+)
