@@ -1,4 +1,4 @@
-"""Evidence of TPMs, a model's and a GCE machine's: records, structures, boot logs, certificates, files, saved proofs."""
+"""Evidence of TPMs, a model's and a GCE machine's: records, structures, boot logs, certificates, files, proofs."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _certificates(data: bytes) -> None:
 
 
 def _genuine(data: bytes) -> None:
-    (leaf,) = parse_certificates_untrusted(data)
-    verify_endorsement_untrusted(leaf, use=Use.AK, now=NOW)
+    leaf, *issuers = parse_certificates_untrusted(data)
+    verify_endorsement_untrusted(leaf, use=Use.AK, supplied=issuers, now=NOW)
 
 
 def _activation(data: bytes) -> None:
