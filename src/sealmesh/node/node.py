@@ -1,0 +1,428 @@
+"""One node, up: its parts joined, what happens between them, and its proper end.
+
+Nothing new is accepted at the end, what runs is ended, peers are told. What a part needs of the outside world (time,
+randomness, the network) is handed to it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from sealmesh.api.server import ApiServer
+from sealmesh.attestation.policy import Policy
+from sealmesh.backend.base import Backend
+from sealmesh.client.counters import Counters
+from sealmesh.client.dial import Dialer, Timeouts
+from sealmesh.client.verify import HostVerifier
+from sealmesh.config import Secret, Settings
+from sealmesh.console.app import ConsoleServer
+from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
+from sealmesh.gossip.core import GossipCore
+from sealmesh.identity.admission import AdmissionPolicy
+from sealmesh.identity.grants import Role
+from sealmesh.identity.keys import EndpointKey
+from sealmesh.limits import SHUTDOWN_GRACE_S
+from sealmesh.mesh.driver import GossipDriver
+from sealmesh.mesh.link import Link
+from sealmesh.mesh.links import Links
+from sealmesh.node.clock import elapsed, now
+from sealmesh.node.evidence import EvidenceSaver
+from sealmesh.node.home import Home, MeshState, RunState
+from sealmesh.node.host import HostSide, posture_of
+from sealmesh.node.join import new_ticket
+from sealmesh.node.joining import Joiner
+from sealmesh.node.local import LocalAsker, NodeAsker
+from sealmesh.node.notices import NoticeKeeper
+from sealmesh.node.publish import Identity, Publisher
+from sealmesh.node.pulse import PulseEndpoint
+from sealmesh.node.snapshot import StatusBoard
+from sealmesh.node.view import MeshView, snapshot
+from sealmesh.routing.directory import Directory
+from sealmesh.sealed.suites import Suite
+from sealmesh.status import MeshStatus, NodeStatus
+from sealmesh.transport.base import Endpoint, EndpointAddress, Stream
+from sealmesh.wire.framing import StreamKind
+
+_log = logging.getLogger("sealmesh.node")
+
+Emit = Callable[[dict[str, object]], None]
+
+#: A client that just joined is told `ready` when it can be used, or after this long with what is missing.
+_JOIN_PATIENCE_S: Final = 10.0
+
+
+class Node:
+    """A node of one mesh: made of its parts here, and run by `run` until it is cancelled or told to stop."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        home: Home,
+        emit: Emit,
+        policy: Policy,
+        key: EndpointKey,
+        mesh: MeshState,
+        endpoint: Endpoint,
+        backend: Backend | None,
+        suites: tuple[Suite, ...],
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._emit = emit
+        self._policy = policy
+        self._key = key
+        self._mesh = mesh
+        self._endpoint = PulseEndpoint(endpoint)
+        self._started_at = elapsed()
+        self._stop = asyncio.Event()
+        self._members = _load_members(home, mesh)
+        self._notices = NoticeKeeper(home, self._members)
+        credentials = mesh.credentials.encode()
+        try:
+            own = self._members.admit_untrusted(credentials, key.public, now())
+        except VerificationError as error:
+            raise ConfigError(
+                f"this node is not in the mesh any more ({error.reason}); join with a new ticket"
+            ) from error
+        self._roles = own.roles if settings.serves else Role.CLIENT
+
+        self._verifier = HostVerifier(
+            endpoint_id=key.public,
+            policy=policy,
+            connect=self._link_to,
+            now=now,
+            elapsed=elapsed,
+            random=secrets.token_bytes,
+            sleep=asyncio.sleep,
+            keys_floor=self._keys_floor,
+            suites=home.seen_suites(),
+            pins=home.pins(),
+            on_change=self._verdict_changed,
+        )
+        self._evidence = EvidenceSaver(settings.save_evidence, self._verifier)
+        self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
+        self._counters = Counters()
+        self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
+        self._host = None if backend is None else self._make_host(backend, suites)
+        self._links = self._make_links(credentials)
+        self._gossip = GossipDriver(
+            self._core,
+            self._links,
+            now=now,
+            on_changed=self._record_changed,
+            on_policy_changed=self._notices.keep,
+            on_overtaken=lambda sequence: self._publisher.overtaken(sequence),
+        )
+        self._publisher = Publisher(
+            identity=Identity(key=key, credentials=credentials, roles=self._roles, name=settings.name),
+            sequences=home.sequences(),
+            address=endpoint.address,
+            models=self._host.models if self._host else (),
+            posture=posture_of(backend) if backend else {},
+            capabilities=tuple(f"sealed:{suite.value}" for suite in suites) if self._host else (),
+            announce=lambda data: self._gossip.publish(data, credentials),
+            now=now,
+        )
+        self._view = MeshView(
+            own_id=key.public,
+            directory=self._directory,
+            verifier=self._verifier,
+            entry=self._core.table.get,
+            entries=self._core.table.entries,
+            link=self._links.get,
+            now=now,
+        )
+        local = None
+        if backend is not None:
+            local = LocalAsker(
+                endpoint_id=key.public, backend=backend, random=secrets.token_bytes, counters=self._counters
+            )
+        dialer = Dialer(
+            directory=self._directory,
+            keys=self._verifier,
+            open_stream=self._open_sealed,
+            rtt_ms=self._view.rtt_ms,
+            now=now,
+            random=secrets.token_bytes,
+            counters=self._counters,
+            timeouts=Timeouts(head=settings.response_head_timeout_s, body=settings.response_body_timeout_s),
+        )
+        self._asker = NodeAsker(local=local, mesh=dialer)
+        self._board = StatusBoard(self._snapshot)
+        self._joiner = Joiner(
+            connect=self._links.connect,
+            connected=lambda: self._links.count > 0,
+            members=self._members_to_try,
+            emit=emit,
+        )
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _make_host(self, backend: Backend, suites: tuple[Suite, ...]) -> HostSide:
+        return HostSide(
+            key=self._key,
+            backend=backend,
+            suites=suites,
+            posture=posture_of(backend),
+            take_proof=lambda proof: self._publisher.take_proof(proof),
+            take_epochs=lambda content: self._publisher.take_epochs(content),
+            keys_part=lambda endpoint_id: self._publisher.keys_part(endpoint_id),
+            now=now,
+            elapsed=elapsed,
+            random=secrets.token_bytes,
+        )
+
+    def _make_links(self, credentials: bytes) -> Links:
+        return Links(
+            self._endpoint,
+            credentials=credentials,
+            admit=self._members.admit_untrusted,
+            handlers={} if self._host is None else self._host.handlers(),
+            now=now,
+            on_link=self._on_link,
+            on_link_lost=self._on_link_lost,
+        )
+
+    async def _link_to(self, endpoint_id: bytes) -> Link:
+        """The link to a member, made where there is none.
+
+        Raises:
+            TransportError: It cannot be reached.
+        """
+        link = self._links.get(endpoint_id)
+        if link is not None:
+            return link
+        address = self._view.address_of(endpoint_id)
+        if address is None:
+            raise TransportError("nobody says where this member can be reached")
+        return await self._links.connect(address)
+
+    async def _open_sealed(self, endpoint_id: bytes) -> Stream:
+        link = await self._link_to(endpoint_id)
+        return await link.open_stream(StreamKind.SEALED, wait=True)
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    def _on_link(self, link: Link) -> None:
+        self._view.record_changed(link.peer_id)
+        self._board.note_change()
+
+    def _on_link_lost(self, link: Link, reason: str) -> None:
+        _log.info("the link to %s is gone: %s", link.peer_id.hex()[:12], reason)
+        self._board.note_change()
+
+    def _verdict_changed(self, endpoint_id: bytes) -> None:
+        self._evidence.note_change(endpoint_id)
+        self._board.note_change()
+
+    def _keys_floor(self, endpoint_id: bytes) -> int:
+        """The least sequence of a host's keys part that counts, as its summary says."""
+        entry = self._core.table.get(endpoint_id)
+        return 0 if entry is None else entry.summary.keys_sequence
+
+    def _record_changed(self, endpoint_id: bytes) -> None:
+        self._view.record_changed(endpoint_id)
+        self._board.note_change()
+
+    def _snapshot(self) -> NodeStatus:
+        return snapshot(
+            own_id=self._key.public,
+            mesh=MeshStatus(id=self._members.mesh_id.hex(), name=self._mesh.name),
+            roles=self._roles.names,
+            view=self._view,
+            asker=self._asker,
+            asked=self._counters,
+            served=self._host.counters if self._host else None,
+            policy_minimum=self._policy.minimum.label,
+            uptime_s=elapsed() - self._started_at,
+        )
+
+    # --- one run ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Be a node until cancelled or told to stop, then end properly.
+
+        Raises:
+            ConfigError: A port is taken.
+            NotAdmittedError: The mesh refuses this node.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [
+                    group.create_task(self._endpoint.run(), name="sealmesh-pulse"),
+                    group.create_task(self._links.run(), name="sealmesh-links"),
+                    group.create_task(self._gossip.run(), name="sealmesh-gossip"),
+                    group.create_task(self._verifier.run(), name="sealmesh-verdicts"),
+                    group.create_task(self._evidence.run(), name="sealmesh-evidence"),
+                ]
+                if self._host is not None:
+                    await self._host.begin()
+                    background.append(group.create_task(self._host.run(), name="sealmesh-host"))
+                self._publisher.renew_summary()
+                background.append(group.create_task(self._renew_records(), name="sealmesh-records"))
+                background.append(group.create_task(self._joiner.run(), name="sealmesh-join"))
+                try:
+                    await self._serve_apps()
+                finally:
+                    for task in background:
+                        task.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first_failure(failures) from None
+
+    async def _serve_apps(self) -> None:
+        settings = self._settings
+        token = Secret(secrets.token_urlsafe(32))
+        # Who can read this node's home may use its API too: `sealmesh chat` shows the token where apps show a key.
+        keys = [key.reveal() for key in (*settings.api_keys, token)] if settings.api_keys else []
+        api = ApiServer(
+            self._asker,
+            bind=settings.listen,
+            port=settings.port,
+            status=self._board,
+            api_keys=keys,
+            tls=_tls(settings),
+            insecure_http=settings.insecure_http,
+        )
+        console = None
+        if not settings.headless:
+            console = ConsoleServer(self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set)
+        try:
+            api_url = await api.start()
+            console_url = await console.start() if console is not None else None
+            await self._wait_until_usable()
+            self._say_ready(api_url, console_url, token)
+            await self._stop.wait()
+        finally:
+            # Also when a signal cancels this task: what runs is ended properly, within the grace.
+            self._home.remove_run()
+            await self._end(api, console)
+
+    async def _end(self, api: ApiServer, console: ConsoleServer | None) -> None:
+        self._emit({"event": "stopping", "message": "stopping: nothing new is taken, running answers are ended"})
+        with contextlib.suppress(SealmeshError):
+            # Peers learn at once that this node leaves, so that nobody sends it anything more.
+            self._publisher.renew_summary(leaving=True)
+            await self._gossip.flush(1.0)
+        ends = [api.shutdown(SHUTDOWN_GRACE_S)]
+        if self._host is not None:
+            ends.append(self._host.service.drain(SHUTDOWN_GRACE_S))
+        await asyncio.gather(*ends)
+        if console is not None:
+            await console.shutdown(1.0)
+        await self._links.close()
+
+    def _say_ready(self, api_url: str, console_url: str | None, token: Secret) -> None:
+        address = self._endpoint.address()
+        self._home.write_run(
+            RunState(
+                pid=os.getpid(),
+                api_url=api_url,
+                console_url=console_url,
+                token=token,
+                endpoint_id=self._key.public,
+                addresses=address.addresses,
+                relay_url=address.relay_url,
+                started_at=now(),
+            )
+        )
+        event: dict[str, object] = {
+            "event": "ready",
+            "api_url": api_url,
+            "console_url": console_url,
+            "endpoint_id": self._key.public.hex(),
+        }
+        issuer = self._home.issuer_key()
+        if issuer is not None:
+            event["ticket"] = new_ticket(
+                issuer, address, mesh_name=self._mesh.name, now=now(), random=secrets.token_bytes
+            )
+        self._emit(event)
+
+    async def _wait_until_usable(self) -> None:
+        """Wait until the mesh was joined and the hosts in it were judged, but not for ever."""
+        if not self._mesh.bootstrap:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_JOIN_PATIENCE_S):
+                async with contextlib.aclosing(self._board.subscribe()) as changes:
+                    async for status in changes:
+                        judged = [peer for peer in status.peers if peer.models]
+                        if judged and all(peer.tier != "none" or peer.refused for peer in judged):
+                            return
+        self._joiner.say_waiting()
+
+    async def _renew_records(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._publisher.advance()
+            self._notices.advance()
+
+    def _members_to_try(self) -> list[EndpointAddress]:
+        known = [
+            EndpointAddress(
+                endpoint_id=entry.summary.endpoint_id,
+                addresses=entry.summary.addresses,
+                relay_url=entry.summary.relay_url or None,
+            )
+            for entry in self._core.table.entries()
+            if entry.summary.addresses
+        ]
+        tried = {address.endpoint_id: address for address in [*self._mesh.bootstrap, *known]}
+        tried.pop(self._key.public, None)
+        return list(tried.values())
+
+
+def _load_members(home: Home, mesh: MeshState) -> AdmissionPolicy:
+    """Who is in the mesh, with what the issuer said in earlier runs. What no longer holds is not taken."""
+    members = AdmissionPolicy(mesh.issuer_key)
+    for successor in home.successors():
+        with contextlib.suppress(VerificationError):
+            members.offer_successor_untrusted(successor)
+    revocations = home.revocations()
+    if revocations:
+        try:
+            members.offer_revocations_untrusted(revocations, now())
+        except VerificationError as error:
+            raise ConfigError(
+                f"{home.path / 'revocations'} is damaged ({error.reason}); move it away: other members send it again"
+            ) from error
+    return members
+
+
+def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one failure that the command line can put into words; our own errors before anybody else's."""
+    flat: list[BaseException] = []
+
+    def gather(group: BaseExceptionGroup[BaseException]) -> None:
+        for error in group.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                gather(error)
+            else:
+                flat.append(error)
+
+    gather(failures)
+    return next((error for error in flat if isinstance(error, SealmeshError)), flat[0])
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """The API's TLS context.
+
+    Raises:
+        ConfigError: The files cannot be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the TLS files cannot be used: {settings.tls_cert}, {settings.tls_key}") from error
+    return context
