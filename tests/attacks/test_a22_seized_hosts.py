@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.process_memory import occurrences
 from kit.sealed import NOT_AFTER, NOW, Pair, feed_host
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.limits import EPOCH_GRACE_S
@@ -63,23 +64,6 @@ stop("rotated")
 """
 
 
-def _occurrences(pid: int, needle: bytes) -> int:
-    """Count where bytes lie in the memory of a child process."""
-    found = 0
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            span, permissions, *_ = line.split()
-            if "r" not in permissions or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            memory.seek(start)
-            try:
-                found += memory.read(end - start).count(needle)
-            except OSError:
-                continue
-    return found
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads another process's memory through /proc")
 def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
     script = HOST.format(mask=MASK, grace=EPOCH_GRACE_S)
@@ -97,7 +81,7 @@ def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
         for word in ("made", "used", "answered", "rotated"):
             assert child.stdout.readline() == word + "\n"
             try:
-                found[word] = _occurrences(child.pid, key)
+                found[word] = occurrences(child.pid, key)
             except PermissionError:
                 child.kill()
                 pytest.skip("this system does not let a parent read its child's memory")
