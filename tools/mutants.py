@@ -22,7 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.mutants_list import CHECKS, Check
+from tools.mutants_check import Check
+from tools.mutants_list import CHECKS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("src/sealmesh")

@@ -7,35 +7,10 @@ condition that holds the text becomes False or True), `drop: TEXT` (the first st
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check, what becomes of it, and the tests that must notice.
-
-    Attributes:
-        module: Below src/sealmesh.
-        function: Dotted name within the module.
-        change: See above.
-        tests: Files below tests/.
-    """
-
-    module: str
-    function: str
-    change: str
-    tests: tuple[str, ...]
-
-
-def _of(module: str, *tests: str, **changes: str | tuple[str, ...]) -> list[Check]:
-    """Checks of one module. `Class__function` is a method; a private one has an underscore more, a special one two."""
-    return [
-        Check(module, re.sub(r"(?<=[A-Za-z])__(?=_{0,2}[a-z])", ".", name, count=1), one, tests)
-        for name, change in changes.items()
-        for one in ((change,) if isinstance(change, str) else change)
-    ]
-
+from tools.mutants_check import Check
+from tools.mutants_check import checks_of as _of
+from tools.mutants_evidence import CHECKS as EVIDENCE_CHECKS
+from tools.mutants_evidence import NOT_LISTED as EVIDENCE_NOT_LISTED
 
 _A = "attacks/test_"
 _A03 = _A + "a03_replayed_requests.py"
@@ -246,6 +221,7 @@ CHECKS: list[Check] = [
         _verify_p256="drop: key.verify",
     ),
     *_of("attestation/clocks.py", "unit/attestation/test_clocks.py", ClockGuard__parted="return: False"),
+    *EVIDENCE_CHECKS,
     # --- client ---
     *_of(
         "client/verify.py",
@@ -328,10 +304,9 @@ CHECKS: list[Check] = [
 
 #: Functions named like checks that are not in the list, and why: `module:function`.
 NOT_LISTED: dict[str, str] = {
+    **EVIDENCE_NOT_LISTED,
     "api/connection.py:Handler.check_head": "declares what a handler has",
     "api/doors.py:Doorkeeper.check": "calls checks that are listed",
     "api/openai.py:OpenAIHandler.check_head": "calls checks that are listed",
     "attestation/verifier.py:Verifier.verify_standing_untrusted": "ranks only; its steps are listed",
 }
-#: Evidence of vendors and strangers' files: shown to fail by their own tests, not here.
-NOT_HERE = ("attestation/vendors/", "attestation/appraise.py")

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from kit.attested import NOW
 from kit.tpm import EK_PURPOSE, END, OTHER_PURPOSE, START, ModelTpm, Vendor, der, p256, p384, pem, rsa_key
 from sealmesh.attestation.policy import TPM_VENDORS
+from sealmesh.attestation.vendors.der import read_certificate_untrusted
 from sealmesh.attestation.vendors.roots import TPM, load_root
 from sealmesh.attestation.vendors.tpm.certificates import (
     SUPPLIED_MAX,
@@ -260,3 +261,17 @@ def test_a_certificate_without_readable_times_is_refused() -> None:
         verify_endorsement_untrusted(
             VENDOR.ek(CHIP), use=Use.EK, supplied=(VENDOR.issuer,), extra_roots=(of_the_year_0(VENDOR.root),), now=NOW
         )
+
+
+def test_a_certificate_signed_by_another_hash_leads_nowhere() -> None:
+    """By SHA-224 here: a signature that holds, that the library takes, and that nobody should make any more."""
+    sha256, sha224 = (bytes.fromhex("06082a8648ce3d0403" + one) for one in ("02", "01"))
+    read = read_certificate_untrusted(der(VENDOR.ek(CHIP)))
+    signed = read.signed.replace(sha256, sha224)
+    signature = b"\x00" + VENDOR.issuer_key.sign(signed, ec.ECDSA(hashes.SHA224()))
+    content = signed + read.algorithm.replace(sha256, sha224) + bytes([3, len(signature)]) + signature
+    (leaf,) = parse_certificates_untrusted(b"\x30\x82" + len(content).to_bytes(2, "big") + content)
+    leaf.verify_directly_issued_by(VENDOR.issuer)
+    with pytest.raises(VerificationError, match="pinned root"):
+        verify(leaf, VENDOR.issuer)
+    assert verify(VENDOR.ek(CHIP), VENDOR.issuer) == "extra"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA224
 
 from kit.attested import NOW
 from kit.vendor_certs import DAY, Issuer, der, make_key
+from sealmesh.attestation.vendors.der import read_certificate_untrusted
 from sealmesh.attestation.vendors.ec_chain import extension, leaf_key, verify_chain_untrusted
 from sealmesh.errors import VerificationError
 
@@ -85,3 +87,20 @@ def test_a_certificate_has_one_form() -> None:
     x509.load_der_x509_certificate(other)  # takes it
     with pytest.raises(VerificationError, match="not in whole bytes"):
         walk((other, *MIDDLE.above))
+
+
+def by_another_hash(data: bytes, issuer: Issuer) -> bytes:
+    """The certificate, named and signed anew by its issuer with SHA-224, which makes a signature that holds."""
+    sha384, sha224 = (bytes.fromhex("06082a8648ce3d0403" + one) for one in ("03", "01"))
+    read = read_certificate_untrusted(data)
+    signed = read.signed.replace(sha384, sha224)
+    signature = b"\x00" + issuer.key.sign(signed, ec.ECDSA(SHA224()))
+    content = signed + read.algorithm.replace(sha384, sha224) + bytes([3, len(signature)]) + signature
+    return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+
+def test_a_certificate_signed_by_another_hash_is_refused() -> None:
+    changed = by_another_hash(MIDDLE.leaf(KEY, {})[0], MIDDLE)
+    x509.load_der_x509_certificate(changed).verify_directly_issued_by(MIDDLE.certificate)  # the library takes it
+    with pytest.raises(VerificationError, match="another hash than"):
+        walk((changed, *MIDDLE.above))
