@@ -9,11 +9,14 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from nacl.bindings import crypto_scalarmult_base
 
-from kit.process_memory import occurrences
+from kit.process_memory import find_secret, occurrences
 from kit.sealed import NOT_AFTER, NOW, Pair, feed_host
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.limits import EPOCH_GRACE_S
@@ -21,11 +24,20 @@ from sealmesh.sealed.exchange import EndEvent, Opened
 from sealmesh.sealed.keyring import KeyRing
 from sealmesh.sealed.suites import HostKey, Suite, make_context, make_prefix
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads another process's memory through /proc")
 suites = pytest.mark.parametrize("suite", list(Suite), ids=lambda suite: suite.label)
 MASK = 0xA5
 
-# What the seized process runs. It tells its key only masked, one number at a time, so that telling leaves no copy; it
-# stops wherever its memory is to be read: when the key was made, when it was used, and when it was rotated out.
+TELL_MASKED = f"""
+pointer = key._box.pointer()
+print(*(pointer[i] ^ {MASK} for i in range(32)), flush=True)
+del pointer
+"""
+TELL_PUBLIC = "print(key.public.hex(), flush=True)"
+
+# What the seized process runs. It tells its key only masked, one number at a time, so that telling leaves no copy; or,
+# where the library gives none out, only the public key, by which the parent finds the private one. It stops wherever
+# its memory is to be read: when the key was made, when it was used, and when it was rotated out.
 HOST = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -39,10 +51,8 @@ def stop(word):
     print(word, flush=True)
     sys.stdin.readline()
 
-key = HostKey.generate(Suite.X25519)
-pointer = key._box.pointer()
-print(*(pointer[i] ^ {mask} for i in range(32)), flush=True)
-del pointer
+key = HostKey.generate(Suite.{suite})
+{tell}
 stop("made")
 context = make_context(make_prefix(key.suite, key.public), ENDPOINT_ID, EPOCH_DIGEST)
 _, encapsulation = seal_secret(key.suite, key.public, context, Randomness())
@@ -57,16 +67,22 @@ request = client.send_head(RequestHead(operation=Operation.COMPLETIONS)) + clien
 host.receive_untrusted(request, NOW)
 host.send_head(ResponseHead(status=200)) + host.finish(Trailer())
 stop("answered")
-following = HostKey.generate(Suite.X25519)
+following = HostKey.generate(key.suite)
 ring.add(EpochKeys(keys=(following,), epoch_digest=bytes(32), not_before=NOT_AFTER, not_after=NOT_AFTER + 300))
 ring.expire(NOT_AFTER + {grace})
 stop("rotated")
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads another process's memory through /proc")
-def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
-    script = HOST.format(mask=MASK, grace=EPOCH_GRACE_S)
+def _search(suite: Suite, tell: str, keys_of: Callable[[int, str], list[bytes]]) -> list[dict[str, int]]:
+    """Start a host, and count each of its private keys at every stop.
+
+    Args:
+        suite: Of the host's key.
+        tell: How the child tells its key.
+        keys_of: Finds the private keys, by process id and what was told, when the key was just made.
+    """
+    script = HOST.format(suite=suite.name, tell=tell, grace=EPOCH_GRACE_S)
     with subprocess.Popen(
         [sys.executable, "-c", script, str(Path(__file__).parents[1])],
         stdin=subprocess.PIPE,
@@ -75,20 +91,54 @@ def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        key = bytes(int(number) ^ MASK for number in child.stdout.readline().split())
-        assert len(key) == 32
-        found = {}
+        told = child.stdout.readline()
+        keys: list[bytes] = []
+        found: list[dict[str, int]] = []
         for word in ("made", "used", "answered", "rotated"):
             assert child.stdout.readline() == word + "\n"
             try:
-                found[word] = occurrences(child.pid, key)
+                if word == "made":
+                    keys = keys_of(child.pid, told)
+                    found = [{} for _ in keys]
+                for key, counts in zip(keys, found, strict=True):
+                    counts[word] = occurrences(child.pid, key)
             except PermissionError:
                 child.kill()
                 pytest.skip("this system does not let a parent read its child's memory")
             child.stdin.write("\n")
             child.stdin.flush()
-    # While the key is held it is found, which is the control: once, in its locked page, and in no copy anywhere.
-    assert found == {"made": 1, "used": 1, "answered": 1, "rotated": 0}
+    return found
+
+
+#: While a key is held it is found, which is the control: once, and in no copy anywhere.
+ONCE_THEN_NEVER = {"made": 1, "used": 1, "answered": 1, "rotated": 0}
+
+
+@linux
+def test_a22_the_key_is_nowhere_in_the_memory_of_a_seized_host() -> None:
+    def unmask(_: int, told: str) -> list[bytes]:
+        return [bytes(int(number) ^ MASK for number in told.split())]
+
+    assert _search(Suite.X25519, TELL_MASKED, unmask) == [ONCE_THEN_NEVER]
+
+
+@linux
+def test_a22_nor_are_the_hybrids_two_keys() -> None:
+    def find(pid: int, told: str) -> list[bytes]:
+        mlkem, x25519 = bytes.fromhex(told)[:-32], bytes.fromhex(told)[-32:]
+
+        def is_seed(piece: bytes) -> bool:
+            """Whether ML-KEM's key is made of it (FIPS 203, `d`; `z` plays no part in the public key)."""
+            made = MLKEM768PrivateKey.from_seed_bytes(piece + bytes(32))
+            return made.public_key().public_bytes_raw() == mlkem
+
+        def is_scalar(piece: bytes) -> bool:
+            return crypto_scalarmult_base(piece) == x25519
+
+        keys = [find_secret(pid, is_seed), find_secret(pid, is_scalar)]
+        return [key for key in keys if key is not None]
+
+    assert _search(Suite.XWING, TELL_PUBLIC, find) == [ONCE_THEN_NEVER] * 2
 
 
 @suites

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PAGE = 4096
 _UNREADABLE = ("[vvar]", "[vsyscall]", "[vvar_vclock]")
+
+
+def _mappings(pid: int, permission: str) -> Iterator[bytes]:
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, permissions, *_ = line.split()
+            if permission not in permissions or line.endswith(_UNREADABLE):
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            memory.seek(start)
+            try:
+                data = memory.read(end - start)
+            except OSError:
+                continue
+            yield data
 
 
 def occurrences(pid: int, needle: bytes) -> int:
@@ -16,19 +31,21 @@ def occurrences(pid: int, needle: bytes) -> int:
     Raises:
         PermissionError: This system does not let a parent read its child's memory.
     """
-    found = 0
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            span, permissions, *_ = line.split()
-            if "r" not in permissions or line.endswith(_UNREADABLE):
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            memory.seek(start)
-            try:
-                found += memory.read(end - start).count(needle)
-            except OSError:
-                continue
-    return found
+    return sum(data.count(needle) for data in _mappings(pid, "r"))
+
+
+def find_secret(pid: int, is_it: Callable[[bytes], bool]) -> bytes | None:
+    """Search the memory that a child process may write for 32 bytes that look random and are the secret.
+
+    Raises:
+        PermissionError: This system does not let a parent read its child's memory.
+    """
+    for data in _mappings(pid, "rw"):
+        for offset in range(0, len(data) - 31, 8):  # no allocator gives out less aligned memory
+            piece = data[offset : offset + 32]
+            if len(set(piece)) >= 21 and is_it(piece):  # of 32 random bytes about 30 differ
+                return piece
+    return None
 
 
 def pages_for_keys(pid: int) -> Iterator[bytes]:
