@@ -1,4 +1,4 @@
-"""What apps send to the API, and what a host rebuilds out of an opened request."""
+"""What apps send to the API, what a host rebuilds out of an opened request, and what an engine answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from sealmesh.api.errors import RequestError
 from sealmesh.api.events import EventGate
 from sealmesh.api.fields import parse_fields_untrusted
 from sealmesh.api.heads import check_unfinished_head_untrusted, parse_head_untrusted
+from sealmesh.backend.responses import Answered, response_from_chat_untrusted
+from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
+from sealmesh.backend.responses_request import chat_from_responses_untrusted
 from sealmesh.errors import BackendError, BusyError, RemoteProtocolError
 from sealmesh.host.rebuild import rebuild_request_untrusted
 from sealmesh.wire.operations import Operation
 
 _HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:1\r\nContent-Length: 2\r\nAccept: */*\r\n\r\n"
 _JSON = b'{"model":"m","messages":[{"role":"user","content":"hi \\u00e9"}],"input":"hi","stream":true,"user":"u"}'
+_ASKED = b'{"model":"m","instructions":"be kind","input":[{"role":"user","content":"hi"}]}'
+_ANSWERED = Answered(identifier="ab", created=7, model="m", echo={})
+_WHOLE = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}'
+_CALL = b'{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}'
+_STREAM = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[' + _CALL + b"]}}]}\n\n"
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
 _REFUSES = (RequestError, BusyError)
 
 
@@ -53,6 +65,20 @@ def _rebuild(data: bytes) -> None:
     holds(request.operation is HEAD.operation)
 
 
+def _responses_request(data: bytes) -> None:
+    for stream in (False, True):
+        chat_from_responses_untrusted(data, model="m", stream=stream)
+
+
+def _responses_stream(data: bytes) -> None:
+    chat, made = ChatEvents(), ResponseEvents(_ANSWERED)
+    for start in range(0, len(data), 9):
+        for event in chat.feed_untrusted(data[start : start + 9]):
+            made.add_untrusted(event)
+    made.end()
+    holds(made.take().endswith(b"\n\n"))
+
+
 HARNESS = Harness(
     head=Target(parse_head_untrusted, _REFUSES, [_HEAD, b"GET /v1/models HTTP/1.0\r\n\r\n"]),
     unfinished_head=Target(lambda data: check_unfinished_head_untrusted(bytearray(data), 0), _REFUSES, [_HEAD[:40]]),
@@ -62,5 +88,10 @@ HARNESS = Harness(
         _events, (RemoteProtocolError,), [b"data: a\n\ndata: b\n\ndata: [DONE]\n\n", b"event: response.completed\n\n"]
     ),
     fields=Target(_fields, _REFUSES, [_JSON]),
+    responses_request=Target(_responses_request, _REFUSES, [_ASKED, _JSON]),
+    responses_answer=Target(
+        lambda data: response_from_chat_untrusted(data, _ANSWERED), (BackendError,), [_WHOLE, _STREAM]
+    ),
+    responses_stream=Target(_responses_stream, (BackendError,), [_STREAM]),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )
