@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,19 +18,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = 1
     try:
         code = _run(arguments)
-        sys.stdout.flush()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BrokenPipeError:
-        # Whoever read our output has left (`sealmesh hosts | head`); the interpreter's own flush would say so loudly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # whoever read our output has left (`sealmesh hosts | head`)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")
     except BaseException as error:
         from sealmesh.cli.failures import report
 
         code = report(error)
+    _drop_what_nobody_reads()
     sys.exit(code)
+
+
+def _drop_what_nobody_reads() -> None:
+    """Write out what is left, or let it go: the interpreter's own flush at the end would change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: Sequence[str] | None) -> int:

