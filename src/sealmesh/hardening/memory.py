@@ -117,3 +117,12 @@ class LockedBytes:
 def overwrite(buffer: Any) -> None:
     """Overwrite a cffi array (a secretstream state, its scratch buffer) with zeros."""
     _FFI.memmove(buffer, bytes(_FFI.sizeof(buffer)), _FFI.sizeof(buffer))
+
+
+def can_lock_memory() -> bool:
+    """Try whether this process can keep a key's page out of swap now."""
+    page = LockedBytes(32)
+    try:
+        return bool(page.locked)
+    finally:
+        page.wipe()

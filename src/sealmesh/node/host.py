@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sealmesh.backend.base import Backend, ModelInfo
 from sealmesh.errors import VerificationError
+from sealmesh.hardening.memory import can_lock_memory
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
 from sealmesh.host.serve import HostCounters, SealedService
@@ -54,7 +55,7 @@ class HostSide:
         self.backend = backend
         self.counters = HostCounters()
         self._keyring = KeyRing()
-        self._posture = posture
+        self.posture = dict(posture)
         self._keeper = EpochKeeper(
             endpoint_id=key.public,
             keyring=self._keyring,
@@ -108,7 +109,7 @@ class HostSide:
     def _facts(self) -> HostFacts:
         return HostFacts(
             backend=self.backend.place,
-            posture=self._posture,
+            posture=self.posture,
             model_digests=tuple(model.digest for model in self.models if model.digest),
         )
 
@@ -141,10 +142,15 @@ def check_asks(roles: Role) -> None:
         raise VerificationError("role", "only clients are answered", expected="client", got=",".join(roles.names))
 
 
-def posture_of(backend: Backend) -> dict[str, str]:
-    """What a host says of its own hardening today (ATTESTATION.md, Posture); self-asserted."""
+def posture_of(backend: Backend, *, try_locking: Callable[[], bool] = can_lock_memory) -> dict[str, str]:
+    """What a host says of its own hardening today (ATTESTATION.md, Posture); self-asserted.
+
+    Args:
+        backend: Where opened prompts go.
+        try_locking: Whether key memory can be kept out of swap: tried, not assumed.
+    """
     return {
         "backend": backend.place,
         "shared_prefix_cache": "on" if backend.shared_prefix_cache else "off",
-        "key_memory": "locked",
+        "key_memory": "on" if try_locking() else "off: the system's limit on locked memory is spent",
     }

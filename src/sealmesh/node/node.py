@@ -126,7 +126,7 @@ class Node:
             sequences=home.sequences(),
             address=endpoint.address,
             models=self._host.models if self._host else (),
-            posture=posture_of(backend) if backend else {},
+            posture=self._host.posture if self._host else {},
             capabilities=tuple(f"sealed:{suite.value}" for suite in suites) if self._host else (),
             announce=lambda data: self._gossip.publish(data, credentials),
             now=now,

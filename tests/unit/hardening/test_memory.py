@@ -1,12 +1,15 @@
 """Locked memory: one place, overwritten on wipe."""
 
 import ctypes
+import os
+import subprocess
+import sys
 
 import pytest
 from nacl.bindings import crypto_scalarmult_base
 
 from sealmesh.errors import LocalProtocolError
-from sealmesh.hardening.memory import LockedBytes, overwrite
+from sealmesh.hardening.memory import LockedBytes, can_lock_memory, overwrite
 
 
 def test_bytes_reach_the_library_without_a_copy() -> None:
@@ -59,3 +62,30 @@ def test_overwrite_a_library_buffer() -> None:
     buffer = ffi.new("unsigned char[]", b"secret")
     overwrite(buffer)
     assert not any(bytes(buffer))
+
+
+_WITHOUT_ROOM = """
+import os, resource
+from sealmesh.hardening.memory import can_lock_memory  # before the user changes, who may not read the code
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+if os.getuid() == 0:
+    os.setuid(65534)  # root may lock whatever the limit says
+print(can_lock_memory())
+"""
+
+
+def test_whether_memory_can_be_locked_is_tried() -> None:
+    page = LockedBytes(32)
+    assert can_lock_memory() is page.locked
+    page.wipe()
+
+
+def test_where_nothing_can_be_locked_it_says_so() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_ROOM],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip() == "False", run.stderr
