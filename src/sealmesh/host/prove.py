@@ -68,6 +68,17 @@ class Attester(Protocol):
             SealmeshError: The evidence cannot be made now.
         """
 
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
+        """Have the chip hand out the secret that a verifier made for its two keys: TPM2_ActivateCredential.
+
+        Args:
+            id_object: Content of TPM2B_ID_OBJECT, as received.
+            encrypted_secret: Content of TPM2B_ENCRYPTED_SECRET, as received.
+
+        Raises:
+            SealmeshError: There is no such chip, it refuses, or it cannot answer now.
+        """
+
 
 class SoftwareAttester:
     """The attester of a node without hardware: its endpoint key signs.
@@ -82,6 +93,10 @@ class SoftwareAttester:
     async def attest(self, binding: bytes) -> Mapping[str, Record]:
         """See `Attester.attest`."""
         return {software.LABEL: software.make_record(self._key, binding)}
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
+        """See `Attester.activate`."""
+        raise RemoteProtocolError("this host has no chip that could activate a key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from sealmesh.attestation.challenge import (
 from sealmesh.attestation.envelope import Record
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.statement import HostStatement
-from sealmesh.errors import BusyError, StreamResetError
+from sealmesh.errors import BusyError, RemoteProtocolError, StreamResetError
 from sealmesh.host.prove import STREAMS_PER_PEER, HostFacts, Prover, SoftwareAttester, StandingProof
 from sealmesh.limits import CHALLENGE_BATCH_MAX, CHALLENGE_MESSAGE_MAX
 from sealmesh.transport.base import Stream
@@ -56,6 +56,9 @@ class CountingAttester:
         if self.broken:
             raise BusyError("the chip is busy")
         return await self._inner.attest(binding)
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
+        return await self._inner.activate(id_object, encrypted_secret)
 
 
 @dataclass
@@ -321,3 +324,8 @@ async def test_a_peer_has_few_streams_at_once() -> None:
         await opened.reset()
     await asyncio.gather(*serving)
     assert isinstance(await world.ask(peer(1), GetKeys(endpoint_id=world.host.endpoint_id)), KeysAnswer)
+
+
+async def test_a_software_key_activates_nothing() -> None:
+    with pytest.raises(RemoteProtocolError, match="no chip"):
+        await SoftwareAttester(ProvenHost().endpoint_key).activate(b"identity", b"seed")
