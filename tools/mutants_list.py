@@ -260,6 +260,7 @@ CHECKS: list[Check] = [
         "host/prove.py",
         "unit/host/test_prove.py",
         Prover___admit_challenge="never: CHALLENGE_BATCH_MAX",
+        Prover___admit_activation="return: True",
     ),
     *_of("host/epochs.py", "unit/host/test_epochs.py", EpochKeeper__advance="never: _guard.parted"),
     *_of("host/rebuild.py", _A + "a24_backend_requests.py", "unit/host", rebuild_request_untrusted="never: serves"),

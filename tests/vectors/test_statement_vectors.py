@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from sealmesh.attestation.challenge import (
+    Activate,
+    ActivatedAnswer,
     Challenge,
     GetKeys,
     KeysAnswer,
@@ -128,6 +130,8 @@ def test_requests(name: str) -> None:
             assert request.endpoint_id.hex() == expected["get_keys"]
         case Challenge():
             assert request.nonce.hex() == expected["challenge"]
+        case Activate():
+            assert [request.id_object.hex(), request.encrypted_secret.hex()] == expected["activate"]
     assert encode_request(request) == data
 
 
@@ -147,6 +151,8 @@ def test_answers(name: str) -> None:
             assert answer.code == expected["refused"]
         case ProofAnswer():
             assert answer.path.hex() == expected["path"]
+        case ActivatedAnswer():
+            assert answer.secret.hex() == expected["activated"]
     assert encode_answer(answer) == data
 
 

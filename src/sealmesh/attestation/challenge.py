@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from google.protobuf.message import DecodeError
@@ -29,7 +29,10 @@ from sealmesh.limits import (
 NONCE_BYTES: Final = 32
 ENDPOINT_ID_BYTES: Final = 32
 HASH_BYTES: Final = 32
-REQUEST_MAX: Final = 64  # a tag, a length and 32 bytes; a longer request has no meaning
+ID_OBJECT_MAX: Final = 128  # integrity of 48 bytes and an identity of 34 under the largest profile, with their lengths
+ENCRYPTED_SECRET_MAX: Final = 512  # a seed under RSA-4096
+ACTIVATED_MAX: Final = 64  # what a chip hands out is at most as long as the hash of a name
+REQUEST_MAX: Final = 1024  # a credential with its tags; a longer request has no meaning
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -124,6 +127,7 @@ class ChallengeRefusal(enum.IntEnum):
     BUSY = 1  # a challenge of this peer is waiting, the batch is full, or the peer asks too often
     UNKNOWN_ENDPOINT = 2  # no keys part of that endpoint is held
     UNAVAILABLE = 3  # this node is no host, or its evidence cannot be made now
+    NOT_ACTIVATED = 4  # the chip does not hand out the secret, or there is no chip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,15 @@ class Challenge:
     nonce: bytes
 
 
-Request = GetKeys | Challenge
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activate:
+    """Ask the host's chip for the secret of a credential that was made for its two keys."""
+
+    id_object: bytes
+    encrypted_secret: bytes
+
+
+Request = GetKeys | Challenge | Activate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +179,14 @@ class RefusedAnswer:
     code: int
 
 
-Answer = KeysAnswer | ProofAnswer | RefusedAnswer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivatedAnswer:
+    """What the host's chip handed out: a secret until it is compared."""
+
+    secret: bytes = field(repr=False)
+
+
+Answer = KeysAnswer | ProofAnswer | RefusedAnswer | ActivatedAnswer
 
 
 def encode_request(request: Request) -> bytes:
@@ -177,6 +196,9 @@ def encode_request(request: Request) -> bytes:
             message = pb.Request(get_keys=request.endpoint_id)
         case Challenge():
             message = pb.Request(challenge=request.nonce)
+        case Activate():
+            credential = pb.Activate(id_object=request.id_object, encrypted_secret=request.encrypted_secret)
+            message = pb.Request(activate=credential)
         case _:
             assert_never(request)
     encoded: bytes = message.SerializeToString(deterministic=True)
@@ -196,6 +218,9 @@ def parse_request_untrusted(data: bytes) -> Request:
             return GetKeys(endpoint_id=message.get_keys)
         case "challenge" if len(message.challenge) == NONCE_BYTES:
             return Challenge(nonce=message.challenge)
+        case "activate" if _credential_fits(message.activate):
+            credential = message.activate
+            return Activate(id_object=credential.id_object, encrypted_secret=credential.encrypted_secret)
         case _:
             raise RemoteProtocolError("a challenge request of no known kind")
 
@@ -212,6 +237,8 @@ def encode_answer(answer: Answer) -> bytes:
             message = pb.Answer(proof=proof)
         case RefusedAnswer():
             message = pb.Answer(refused=answer.code)
+        case ActivatedAnswer():
+            message = pb.Answer(activated=answer.secret)
         case _:
             assert_never(answer)
     encoded: bytes = message.SerializeToString(deterministic=True)
@@ -236,8 +263,16 @@ def parse_answer_untrusted(data: bytes) -> Answer:
             )
         case "refused" if message.refused:
             return RefusedAnswer(code=message.refused)
+        case "activated" if 0 < len(message.activated) <= ACTIVATED_MAX:
+            return ActivatedAnswer(secret=message.activated)
         case _:
             raise RemoteProtocolError("a challenge answer of no known kind, or a part of it is too long")
+
+
+def _credential_fits(credential: pb.Activate) -> bool:
+    return (
+        0 < len(credential.id_object) <= ID_OBJECT_MAX and 0 < len(credential.encrypted_secret) <= ENCRYPTED_SECRET_MAX
+    )
 
 
 def _proof_fits(proof: pb.Proof) -> bool:

@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sealmesh.attestation.challenge import NONCE_BYTES, Challenge, GetKeys, KeysAnswer, ProofAnswer, RefusedAnswer
+from sealmesh.attestation.challenge import (
+    NONCE_BYTES,
+    ActivatedAnswer,
+    Challenge,
+    GetKeys,
+    KeysAnswer,
+    ProofAnswer,
+    RefusedAnswer,
+)
 from sealmesh.attestation.clocks import ClockGuard
 from sealmesh.attestation.kinds import live_registry
 from sealmesh.attestation.policy import FirstUse, Policy
@@ -340,8 +348,8 @@ class HostVerifier:
         match answer:
             case RefusedAnswer():
                 raise BusyError("the host does not answer challenges now")
-            case KeysAnswer():
-                raise RemoteProtocolError("a challenge was answered with keys")
+            case KeysAnswer() | ActivatedAnswer():
+                raise RemoteProtocolError("a challenge was answered with something else")
             case ProofAnswer():
                 pass
         keys = self._read_keys_untrusted(answer.keys, endpoint_id)
@@ -373,8 +381,8 @@ class HostVerifier:
         match answer:
             case RefusedAnswer():
                 raise BusyError("the host gives no keys now")
-            case ProofAnswer():
-                raise RemoteProtocolError("a fetch of keys was answered with a proof")
+            case ProofAnswer() | ActivatedAnswer():
+                raise RemoteProtocolError("a fetch of keys was answered with something else")
             case KeysAnswer():
                 pass
         self.offer_keys_untrusted(endpoint_id, answer.keys)

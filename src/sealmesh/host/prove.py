@@ -1,8 +1,8 @@
 """Answers the `0x03` stream: the keys part to whoever asks, and a host statement to whoever challenges.
 
-One signature of the attester answers every challenge that waits: their nonces go under one Merkle root. So no peer
-can make the hardware work more than once a second, and none is answered at another's cost (docs/spec/challenge.md,
-attack A25).
+One signature of the attester answers every challenge that waits: their nonces go under one Merkle root. Activations are
+one at a time, and few a peer. So no peer can make the hardware work more than once a second, and none is answered at
+another's cost (docs/spec/challenge.md, attack A25).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Final, Protocol
 
 from sealmesh.attestation.challenge import (
     REQUEST_MAX,
+    Activate,
+    ActivatedAnswer,
     Answer,
     Challenge,
     ChallengeRefusal,
@@ -24,6 +26,7 @@ from sealmesh.attestation.challenge import (
     KeysAnswer,
     ProofAnswer,
     RefusedAnswer,
+    Request,
     encode_answer,
     leaf,
     parse_request_untrusted,
@@ -34,12 +37,15 @@ from sealmesh.attestation.vendors import software
 from sealmesh.errors import BusyError, RemoteProtocolError, SealmeshError, TransportError
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import (
+    ACTIVATION_INTERVAL_S,
+    ACTIVATIONS_WAITING_MAX,
     CHALLENGE_BATCH_MAX,
     CHALLENGE_INTERVAL_S,
     CHALLENGE_MESSAGE_MAX,
     CHALLENGE_TIMEOUT_S,
     HOST_STATEMENT_LIFETIME_S,
     HOST_STATEMENT_RENEW_S,
+    PEERS_MAX,
     STREAM_KIND_TIMEOUT_S,
 )
 from sealmesh.transport.base import Stream
@@ -160,6 +166,8 @@ class Prover:
         self._sleep = sleep
         self._waiting: dict[bytes, _Waiting] = {}
         self._wake = asyncio.Event()
+        self._activating: set[bytes] = set()
+        self._activated_at: dict[bytes, float] = {}  # oldest first
         self._operation = asyncio.Lock()
         self._operated_at: float | None = None
         self._streams: Counter[bytes] = Counter()
@@ -182,7 +190,9 @@ class Prover:
         Raises:
             SealmeshError: The attester could not make evidence.
         """
-        host_statement, envelope = await self._attest(b"")
+        async with self._operation:
+            await self._rest()
+            host_statement, envelope = await self._attest(b"")
         self._standing = StandingProof(host_statement=host_statement, envelope=envelope)
         self._publish(self._standing)
 
@@ -225,7 +235,7 @@ class Prover:
                 if not self._streams[peer]:
                     del self._streams[peer]
 
-    async def _answer(self, peer: bytes, request: GetKeys | Challenge) -> Answer:
+    async def _answer(self, peer: bytes, request: Request) -> Answer:
         match request:
             case GetKeys():
                 keys = self._keys_part(request.endpoint_id)
@@ -240,6 +250,14 @@ class Prover:
                     # Cancelled, the peer may challenge again at once.
                     if self._waiting.get(peer) is waiting:
                         del self._waiting[peer]
+            case Activate():
+                if not self._admit_activation(peer):
+                    return RefusedAnswer(code=ChallengeRefusal.BUSY)
+                self._activating.add(peer)
+                try:
+                    return await self._activate(peer, request)
+                finally:
+                    self._activating.discard(peer)
 
     def _admit_challenge(self, peer: bytes, nonce: bytes) -> _Waiting | None:
         """Take a challenge into the next batch: one that waits per peer, and no more than a tree holds [CH-9]."""
@@ -250,16 +268,46 @@ class Prover:
         self._wake.set()
         return waiting
 
+    def _admit_activation(self, peer: bytes) -> bool:
+        """Whether a peer's credential may go to the chip: once an hour, and few at a time [CH-18]."""
+        now = self._elapsed()
+        while self._activated_at and now - next(iter(self._activated_at.values())) >= ACTIVATION_INTERVAL_S:
+            del self._activated_at[next(iter(self._activated_at))]
+        return (
+            peer not in self._activated_at
+            and peer not in self._activating
+            and len(self._activating) < ACTIVATIONS_WAITING_MAX
+            and len(self._activated_at) < PEERS_MAX
+        )
+
+    async def _activate(self, peer: bytes, request: Activate) -> Answer:
+        async with self._operation:  # first come, first served: quotes are made between activations
+            await self._rest()
+            self._operated_at = self._activated_at[peer] = self._elapsed()
+            try:
+                async with asyncio.timeout(ATTEST_TIMEOUT_S):
+                    secret = await self._attester.activate(request.id_object, request.encrypted_secret)
+            except (BusyError, TimeoutError) as error:
+                # The chip said nothing: the peer may ask again.
+                self._activated_at.pop(peer, None)
+                _log.warning("a credential could not be activated now: %s", type(error).__name__)
+                return RefusedAnswer(code=ChallengeRefusal.UNAVAILABLE)
+            except SealmeshError as error:
+                _log.warning("a credential was not activated: %s", type(error).__name__)
+                return RefusedAnswer(code=ChallengeRefusal.NOT_ACTIVATED)
+        return ActivatedAnswer(secret=secret)
+
     async def _answer_batches(self) -> None:
         while True:
             await self._wake.wait()
-            # Whoever comes while the attester must rest joins the batch.
-            await self._rest()
-            self._wake.clear()
-            batch = list(self._waiting.values())
-            self._waiting.clear()
-            if batch:
-                await self._answer_batch(batch)
+            async with self._operation:
+                await self._rest()
+                # Whoever came while the attester worked for others or had to rest is in this batch.
+                self._wake.clear()
+                batch = list(self._waiting.values())
+                self._waiting.clear()
+                if batch:
+                    await self._answer_batch(batch)
 
     async def _answer_batch(self, batch: list[_Waiting]) -> None:
         tree = ChallengeTree([one.leaf for one in batch])
@@ -290,30 +338,28 @@ class Prover:
                 _log.warning("the host statement could not be renewed: %s", type(error).__name__)
 
     async def _attest(self, challenge_root: bytes) -> tuple[bytes, bytes]:
-        """Make a host statement over a challenge root, and its envelope."""
-        async with self._operation:
-            await self._rest()
-            now = self._now()
-            facts = self._facts()
-            host_statement = HostStatement(
-                endpoint_id=self._endpoint_id,
-                statement_key=self._statement_key,
-                measurement=facts.measurement,
-                posture=facts.posture,
-                backend=facts.backend,
-                accelerators=facts.accelerators,
-                model_digests=facts.model_digests,
-                issued=now,
-                expires=now + HOST_STATEMENT_LIFETIME_S,
-                challenge_root=challenge_root,
-            ).encode()
-            self._operated_at = self._elapsed()
-            try:
-                async with asyncio.timeout(ATTEST_TIMEOUT_S):
-                    records = await self._attester.attest(binding(host_statement))
-            except TimeoutError as error:
-                raise BusyError("the attester did not answer in time") from error
-            return host_statement, Envelope(records=records).encode()
+        """Make a host statement over a challenge root, and its envelope. Called within `_operation`, after `_rest`."""
+        now = self._now()
+        facts = self._facts()
+        host_statement = HostStatement(
+            endpoint_id=self._endpoint_id,
+            statement_key=self._statement_key,
+            measurement=facts.measurement,
+            posture=facts.posture,
+            backend=facts.backend,
+            accelerators=facts.accelerators,
+            model_digests=facts.model_digests,
+            issued=now,
+            expires=now + HOST_STATEMENT_LIFETIME_S,
+            challenge_root=challenge_root,
+        ).encode()
+        self._operated_at = self._elapsed()
+        try:
+            async with asyncio.timeout(ATTEST_TIMEOUT_S):
+                records = await self._attester.attest(binding(host_statement))
+        except TimeoutError as error:
+            raise BusyError("the attester did not answer in time") from error
+        return host_statement, Envelope(records=records).encode()
 
     async def _rest(self) -> None:
         """Wait until the attester may work again: one operation an interval [CH-8]."""
@@ -330,7 +376,7 @@ class _Waiting:
     answer: asyncio.Future[Answer]
 
 
-async def _read_request(stream: Stream, first: bytes) -> GetKeys | Challenge:
+async def _read_request(stream: Stream, first: bytes) -> Request:
     reader = MessageReader(maximum=REQUEST_MAX)
     messages = reader.feed_untrusted(first)
     while not messages:

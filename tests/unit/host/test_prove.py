@@ -13,6 +13,9 @@ import pytest
 from kit.attested import ProvenHost, judge
 from kit.virtual_time import START, VirtualTime, settle
 from sealmesh.attestation.challenge import (
+    REQUEST_MAX,
+    Activate,
+    ActivatedAnswer,
     Answer,
     Challenge,
     ChallengeRefusal,
@@ -20,6 +23,7 @@ from sealmesh.attestation.challenge import (
     KeysAnswer,
     ProofAnswer,
     RefusedAnswer,
+    Request,
     encode_request,
     parse_answer_untrusted,
 )
@@ -28,7 +32,13 @@ from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.statement import HostStatement
 from sealmesh.errors import BusyError, RemoteProtocolError, StreamResetError
 from sealmesh.host.prove import STREAMS_PER_PEER, HostFacts, Prover, SoftwareAttester, StandingProof
-from sealmesh.limits import CHALLENGE_BATCH_MAX, CHALLENGE_MESSAGE_MAX
+from sealmesh.limits import (
+    ACTIVATION_INTERVAL_S,
+    ACTIVATIONS_WAITING_MAX,
+    CHALLENGE_BATCH_MAX,
+    CHALLENGE_MESSAGE_MAX,
+    CHALLENGE_TIMEOUT_S,
+)
 from sealmesh.transport.base import Stream
 from sealmesh.transport.memory import MemoryNetwork
 from sealmesh.wire.framing import MessageReader, encode_message
@@ -58,7 +68,12 @@ class CountingAttester:
         return await self._inner.attest(binding)
 
     async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
-        return await self._inner.activate(id_object, encrypted_secret)
+        self.worked_at.append(self._time.elapsed())
+        if self.broken:
+            raise BusyError("the chip is busy")
+        if id_object != b"for this chip":
+            return await self._inner.activate(id_object, encrypted_secret)
+        return b"what the chip handed out " + encrypted_secret
 
 
 @dataclass
@@ -98,12 +113,12 @@ class World:
         assert await inbound.read(1) == b"\x03"
         return opened, inbound
 
-    async def ask(self, verifier: bytes, request: GetKeys | Challenge) -> Answer:
+    async def ask(self, verifier: bytes, request: Request) -> Answer:
         """Ask as a well-behaved verifier would."""
         opened, inbound = await self.streams(verifier)
         serving = asyncio.create_task(self.prover.answer(verifier, inbound))
         async with opened:
-            await opened.write(encode_message(encode_request(request), maximum=64))
+            await opened.write(encode_message(encode_request(request), maximum=REQUEST_MAX))
             await opened.finish()
             reader = MessageReader(maximum=CHALLENGE_MESSAGE_MAX)
             messages: list[bytes] = []
@@ -253,7 +268,7 @@ async def test_who_waits_when_the_prover_ends_is_told() -> None:
         b"\x00\x00",
         encode_message(b"", maximum=64),
         encode_message(b"\xff" * 10, maximum=64),
-        b"\x00\x00\x00\x41" + b"x" * 65,
+        b"\x00\x00\x04\x01" + b"x" * 1025,
     ],
     ids=["nothing", "cut", "empty", "garbage", "long"],
 )
@@ -329,3 +344,85 @@ async def test_a_peer_has_few_streams_at_once() -> None:
 async def test_a_software_key_activates_nothing() -> None:
     with pytest.raises(RemoteProtocolError, match="no chip"):
         await SoftwareAttester(ProvenHost().endpoint_key).activate(b"identity", b"seed")
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
+
+CREDENTIAL = Activate(id_object=b"for this chip", encrypted_secret=b"seed")
+BUSY = RefusedAnswer(code=ChallengeRefusal.BUSY)
+
+
+async def test_a_credential_goes_to_the_chip_and_its_secret_back() -> None:
+    world = World()
+    async with world.running():
+        asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await world.time.advance(1)
+        assert await asked == ActivatedAnswer(secret=b"what the chip handed out seed")
+        assert "handed out" not in repr(await asked)
+
+
+async def test_one_activation_a_peer_and_hour() -> None:
+    world = World()
+    async with world.running():
+        asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await settle()
+        assert await world.ask(peer(1), CREDENTIAL) == BUSY
+        await world.time.advance(1)
+        assert isinstance(await asked, ActivatedAnswer)
+        worked = len(world.attester.worked_at)
+        for _ in range(5):
+            assert await world.ask(peer(1), CREDENTIAL) == BUSY
+        assert len(world.attester.worked_at) == worked
+        await world.time.advance(ACTIVATION_INTERVAL_S - 1)
+        assert await world.ask(peer(1), CREDENTIAL) == BUSY
+        other = asyncio.create_task(world.ask(peer(2), CREDENTIAL))
+        await world.time.advance(1)
+        assert isinstance(await other, ActivatedAnswer)
+        again = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await world.time.advance(1)
+        assert isinstance(await again, ActivatedAnswer)
+
+
+async def test_few_activations_wait_and_quotes_are_made_between_them() -> None:
+    world = World()
+    async with world.running():
+        before = world.time.elapsed()
+        credentials = [asyncio.create_task(world.ask(peer(one), CREDENTIAL)) for one in range(ACTIVATIONS_WAITING_MAX)]
+        await settle()
+        challenge = asyncio.create_task(world.ask(peer(90), Challenge(nonce=nonce(1))))
+        await settle()
+        assert await world.ask(peer(91), CREDENTIAL) == BUSY
+        while not challenge.done():
+            await world.time.advance(1)
+        assert isinstance(await challenge, ProofAnswer)
+        assert world.time.elapsed() - before <= CHALLENGE_TIMEOUT_S / 2
+        await world.time.advance(5)
+        answers = await asyncio.gather(*credentials)
+        assert all(isinstance(one, ActivatedAnswer) for one in answers)
+        late = asyncio.create_task(world.ask(peer(91), CREDENTIAL))
+        await world.time.advance(1)
+        assert isinstance(await late, ActivatedAnswer)
+    gaps = [b - a for a, b in zip(world.attester.worked_at, world.attester.worked_at[1:], strict=False)]
+    assert min(gaps) >= 1.0 - 1e-9
+
+
+async def test_a_chip_that_does_not_hand_out_the_secret_is_said_and_asked_no_more() -> None:
+    world = World()
+    async with world.running():
+        asked = asyncio.create_task(world.ask(peer(1), Activate(id_object=b"for another", encrypted_secret=b"seed")))
+        await world.time.advance(1)
+        assert await asked == RefusedAnswer(code=ChallengeRefusal.NOT_ACTIVATED)
+        assert await world.ask(peer(1), CREDENTIAL) == BUSY
+
+
+async def test_a_chip_that_cannot_answer_now_may_be_asked_again() -> None:
+    world = World()
+    async with world.running():
+        world.attester.broken = True
+        asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await world.time.advance(1)
+        assert await asked == RefusedAnswer(code=ChallengeRefusal.UNAVAILABLE)
+        world.attester.broken = False
+        asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await world.time.advance(1)
+        assert isinstance(await asked, ActivatedAnswer)

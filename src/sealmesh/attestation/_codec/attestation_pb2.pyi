@@ -77,22 +77,34 @@ class SoftwareEvidence(_message.Message):
     def __init__(self, algorithm: _Optional[int] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("get_keys", "challenge")
+    __slots__ = ("get_keys", "challenge", "activate")
     GET_KEYS_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATE_FIELD_NUMBER: _ClassVar[int]
     get_keys: bytes
     challenge: bytes
-    def __init__(self, get_keys: _Optional[bytes] = ..., challenge: _Optional[bytes] = ...) -> None: ...
+    activate: Activate
+    def __init__(self, get_keys: _Optional[bytes] = ..., challenge: _Optional[bytes] = ..., activate: _Optional[_Union[Activate, _Mapping]] = ...) -> None: ...
+
+class Activate(_message.Message):
+    __slots__ = ("id_object", "encrypted_secret")
+    ID_OBJECT_FIELD_NUMBER: _ClassVar[int]
+    ENCRYPTED_SECRET_FIELD_NUMBER: _ClassVar[int]
+    id_object: bytes
+    encrypted_secret: bytes
+    def __init__(self, id_object: _Optional[bytes] = ..., encrypted_secret: _Optional[bytes] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("keys", "proof", "refused")
+    __slots__ = ("keys", "proof", "refused", "activated")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATED_FIELD_NUMBER: _ClassVar[int]
     keys: bytes
     proof: Proof
     refused: int
-    def __init__(self, keys: _Optional[bytes] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., refused: _Optional[int] = ...) -> None: ...
+    activated: bytes
+    def __init__(self, keys: _Optional[bytes] = ..., proof: _Optional[_Union[Proof, _Mapping]] = ..., refused: _Optional[int] = ..., activated: _Optional[bytes] = ...) -> None: ...
 
 class Proof(_message.Message):
     __slots__ = ("host_statement", "envelope", "path", "keys")

@@ -69,7 +69,7 @@ class Activation:
     secret: bytes = field(repr=False)
 
     def check_untrusted(self, answer: bytes) -> None:
-        """Check what the host's TPM handed out.
+        """Check what the host's TPM handed out [CH-20].
 
         Raises:
             VerificationError: It is not the secret: the two keys are not in one TPM; factor `activation`.
@@ -81,7 +81,7 @@ class Activation:
 def begin_activation(
     endorsement: PublicKey, digest: bytes, attestation: Public, random: Callable[[int], bytes]
 ) -> Activation:
-    """Make a fresh challenge that only the TPM with both keys can answer.
+    """Make a fresh challenge that only the TPM with both keys can answer [CH-19].
 
     Args:
         endorsement: From a verified certificate (`certificates.Endorsed.key`).
@@ -192,7 +192,7 @@ def _digestmod(algorithm: Alg) -> Callable[[], hashlib._Hash]:
 
 
 class ActivationMemory:
-    """What one verifier saw: chips that answered its own activations. Never shared, never read from evidence.
+    """What one verifier saw: chips that answered its own activations [CH-21]. Never shared, never read from evidence.
 
     Args:
         lifetime: Seconds until a chip has to show it again.
