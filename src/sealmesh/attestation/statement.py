@@ -60,6 +60,7 @@ class HostStatement:
         endpoint_id: Ed25519 public key of the node, 32 bytes.
         statement_key: Ed25519 public key that signs this process's epoch statements, 32 bytes.
         measurement: Digest over the installed code, 32 bytes, or empty where it was not taken.
+        platform: What that code was made for, as `linux-x86_64-cp311`; empty where it was not taken.
         posture: Control name to state, as the host reports it.
         backend: One of `BACKENDS`.
         accelerators: Names of the accelerators that run the model; text of a peer.
@@ -72,6 +73,7 @@ class HostStatement:
     endpoint_id: bytes
     statement_key: bytes
     measurement: bytes = b""
+    platform: str = ""
     posture: Mapping[str, str] = field(default_factory=dict)
     backend: str = "remote"
     accelerators: tuple[str, ...] = ()
@@ -101,6 +103,7 @@ class HostStatement:
             issued_ms=_to_ms(self.issued),
             expires_ms=_to_ms(self.expires),
             challenge_root=self.challenge_root,
+            platform=self.platform,
         )
         encoded = message.SerializeToString(deterministic=True)
         _refuse_own(_host_statement_fault(encoded, message))
@@ -128,6 +131,7 @@ class HostStatement:
             issued=message.issued_ms / 1000,
             expires=message.expires_ms / 1000,
             challenge_root=message.challenge_root,
+            platform=message.platform,
         )
 
     def check_time(self, now: float) -> None:
@@ -270,7 +274,7 @@ def statement_digest(statement: bytes) -> bytes:
 def _host_statement_fault(data: bytes, message: pb.HostStatement) -> str | None:
     """Say which rule [ST-2] to [ST-8] a decoded host statement breaks, if any."""
     names = [control.name for control in message.posture]
-    texts = [*names, *(control.state for control in message.posture), *message.accelerators]
+    texts = [*names, *(control.state for control in message.posture), *message.accelerators, message.platform]
     lifetime_ms = message.expires_ms - message.issued_ms
     rules = (
         (len(data) <= HOST_STATEMENT_MAX, "it is too long"),

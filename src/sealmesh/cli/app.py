@@ -240,6 +240,22 @@ def verify(
 
 
 @app.command()
+def measure(
+    manifest: Annotated[
+        bool, typer.Option("--manifest", help="Print the text whose SHA-256 it is: a line for each file.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Say which code is installed here, as one digest.
+
+    A program says it of itself: it is no proof of what runs.
+    """
+    from sealmesh.cli.measure import show_measurement
+
+    raise typer.Exit(show_measurement(as_json=json, manifest=manifest))
+
+
+@app.command()
 def demo(
     model: Annotated[str, typer.Option("--model", metavar="REF", help="What the demo's host serves.")] = DEFAULT_MODEL,
 ) -> None:

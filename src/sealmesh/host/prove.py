@@ -111,6 +111,7 @@ class HostFacts:
 
     backend: str
     measurement: bytes = b""
+    platform: str = ""
     posture: Mapping[str, str] = field(default_factory=dict)
     accelerators: tuple[str, ...] = ()
     model_digests: tuple[bytes, ...] = ()
@@ -345,6 +346,7 @@ class Prover:
             endpoint_id=self._endpoint_id,
             statement_key=self._statement_key,
             measurement=facts.measurement,
+            platform=facts.platform,
             posture=facts.posture,
             backend=facts.backend,
             accelerators=facts.accelerators,

@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sealmesh.backend.base import Backend, ModelInfo
 from sealmesh.errors import VerificationError
+from sealmesh.hardening.measure import Measurement
 from sealmesh.hardening.memory import can_lock_memory
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
 from sealmesh.host.serve import HostCounters, SealedService
 from sealmesh.identity.admission import Role
 from sealmesh.identity.keys import EndpointKey
+from sealmesh.limits import STATEMENT_TEXT_MAX
 from sealmesh.mesh.link import Link, StreamHandler
 from sealmesh.sealed.keyring import KeyRing
 from sealmesh.sealed.suites import Suite
@@ -27,6 +29,7 @@ class HostSide:
         key: The endpoint's; without hardware it also vouches for the host statement (tier `self-asserted`).
         backend: Started.
         posture: What hardening is on (field 37).
+        measured: What is installed here; None says nothing of it.
         take_proof: Given each new standing proof.
         take_epochs: Given what the keys part must say, each time that it changes.
         keys_part: Gives the signed keys part that is served to whoever fetches it.
@@ -43,6 +46,7 @@ class HostSide:
         key: EndpointKey,
         backend: Backend,
         posture: Mapping[str, str],
+        measured: Measurement | None = None,
         take_proof: Callable[[StandingProof], None],
         take_epochs: Callable[[EpochContent], None],
         keys_part: Callable[[bytes], bytes | None],
@@ -55,7 +59,8 @@ class HostSide:
         self.backend = backend
         self.counters = HostCounters()
         self._keyring = KeyRing()
-        self.posture = dict(posture)
+        self._measured = measured
+        self.posture = {**posture, **({} if measured is None else {"measurement": measurement_state(measured)})}
         self._keeper = EpochKeeper(
             endpoint_id=key.public,
             keyring=self._keyring,
@@ -107,11 +112,7 @@ class HostSide:
         return {StreamKind.SEALED: sealed, StreamKind.CHALLENGE: challenge}
 
     def _facts(self) -> HostFacts:
-        return HostFacts(
-            backend=self.backend.place,
-            posture=self.posture,
-            model_digests=tuple(model.digest for model in self.models if model.digest),
-        )
+        return facts_of(self.backend, posture=self.posture, measured=self._measured)
 
     async def begin(self) -> None:
         """Make the first proof and the first epoch; from now on there is a keys part.
@@ -140,6 +141,24 @@ def check_asks(roles: Role) -> None:
     """
     if Role.CLIENT not in roles:
         raise VerificationError("role", "only clients are answered", expected="client", got=",".join(roles.names))
+
+
+def facts_of(backend: Backend, *, posture: Mapping[str, str], measured: Measurement | None) -> HostFacts:
+    """What a host states: of its backend, and of the code that is installed here [BL-3]."""
+    return HostFacts(
+        backend=backend.place,
+        measurement=b"" if measured is None else measured.claimed,
+        platform="" if measured is None else measured.platform,
+        posture=posture,
+        model_digests=tuple(model.digest for model in backend.models() if model.digest),
+    )
+
+
+def measurement_state(measured: Measurement) -> str:
+    """What the posture says of the measurement: self-asserted, or why there is none."""
+    if not measured.unblessed:
+        return "on: self-asserted"
+    return f"off: {measured.unblessed[0]}".encode()[:STATEMENT_TEXT_MAX].decode(errors="ignore")
 
 
 def posture_of(backend: Backend, *, try_locking: Callable[[], bool] = can_lock_memory) -> dict[str, str]:

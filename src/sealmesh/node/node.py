@@ -25,6 +25,7 @@ from sealmesh.config import Secret, Settings
 from sealmesh.console.app import ConsoleServer
 from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
+from sealmesh.hardening.measure import Measurement
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
@@ -73,6 +74,7 @@ class Node:
         endpoint: Endpoint,
         backend: Backend | None,
         suites: tuple[Suite, ...],
+        measured: Measurement | None = None,
     ) -> None:
         self._settings = settings
         self._home = home
@@ -111,7 +113,7 @@ class Node:
         self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
         self._counters = Counters()
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
-        self._host = None if backend is None else self._make_host(backend, suites)
+        self._host = None if backend is None else self._make_host(backend, suites, measured)
         self._links = self._make_links(credentials)
         self._gossip = GossipDriver(
             self._core,
@@ -166,12 +168,13 @@ class Node:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _make_host(self, backend: Backend, suites: tuple[Suite, ...]) -> HostSide:
+    def _make_host(self, backend: Backend, suites: tuple[Suite, ...], measured: Measurement | None) -> HostSide:
         return HostSide(
             key=self._key,
             backend=backend,
             suites=suites,
             posture=posture_of(backend),
+            measured=measured,
             take_proof=lambda proof: self._publisher.take_proof(proof),
             take_epochs=lambda content: self._publisher.take_epochs(content),
             keys_part=lambda endpoint_id: self._publisher.keys_part(endpoint_id),

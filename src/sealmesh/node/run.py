@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -14,6 +15,7 @@ from sealmesh.backend.base import Backend
 from sealmesh.config import Settings
 from sealmesh.console.app import LOOPBACK
 from sealmesh.errors import ConfigError, NotAdmittedError, TransportError
+from sealmesh.hardening.measure import Measurement, measure
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.node.clock import now
 from sealmesh.node.home import Home
@@ -56,7 +58,10 @@ async def _run_node(
     try_port(settings.listen, settings.port)
     if not settings.headless:
         try_port(LOOPBACK, settings.console_port)
+    # What is on the disk as this process starts, hashed while the model loads.
+    measuring = asyncio.create_task(_measure(emit)) if settings.serves else None
     backend = await _start_backend(settings, emit, stack)
+    measured = await measuring if measuring is not None else None
     endpoint = await _bind(settings, home, key, stack)
     node = Node(
         settings=settings,
@@ -68,6 +73,7 @@ async def _run_node(
         endpoint=endpoint,
         backend=backend,
         suites=suites,
+        measured=measured,
     )
     try:
         await node.run()
@@ -75,6 +81,15 @@ async def _run_node(
         if is_first_join:
             home.forget_mesh()  # it never took this node: the next ticket may be to another one
         raise
+
+
+async def _measure(emit: Emit) -> Measurement | None:
+    """The measurement of this installation; None, and a warning, where a file of it cannot be read."""
+    try:
+        return await asyncio.to_thread(measure)
+    except ConfigError as error:
+        emit({"event": "warning", "level": "warning", "message": str(error)})
+        return None
 
 
 def load_policy(settings: Settings) -> Policy:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sealmesh/attestation/_codec/attestation.proto\x12\x14sealmesh.attestation\"\x8e\x02\n\rHostStatement\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\x0c\x12\x15\n\rstatement_key\x18\x03 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x04 \x01(\x0c\x12.\n\x07posture\x18\x05 \x03(\x0b\x32\x1d.sealmesh.attestation.Control\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x07 \x03(\t\x12\x15\n\rmodel_digests\x18\x08 \x03(\x0c\x12\x11\n\tissued_ms\x18\t \x01(\x04\x12\x12\n\nexpires_ms\x18\n \x01(\x04\x12\x16\n\x0e\x63hallenge_root\x18\x0b \x01(\x0c\"&\n\x07\x43ontrol\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"\xbf\x01\n\x0e\x45pochStatement\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x15\n\rnot_before_ms\x18\x04 \x01(\x04\x12\x14\n\x0cnot_after_ms\x18\x05 \x01(\x04\x12,\n\x04keys\x18\x06 \x03(\x0b\x32\x1e.sealmesh.attestation.SuiteKey\x12\x1d\n\x15host_statement_digest\x18\x07 \x01(\x0c\"-\n\x08SuiteKey\x12\r\n\x05suite\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"L\n\x10SoftwareEvidence\x12\x11\n\talgorithm\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"n\n\x07Request\x12\x12\n\x08get_keys\x18\x01 \x01(\x0cH\x00\x12\x13\n\tchallenge\x18\x02 \x01(\x0cH\x00\x12\x32\n\x08\x61\x63tivate\x18\x03 \x01(\x0b\x32\x1e.sealmesh.attestation.ActivateH\x00\x42\x06\n\x04kind\"7\n\x08\x41\x63tivate\x12\x11\n\tid_object\x18\x01 \x01(\x0c\x12\x18\n\x10\x65ncrypted_secret\x18\x02 \x01(\x0c\"v\n\x06\x41nswer\x12\x0e\n\x04keys\x18\x01 \x01(\x0cH\x00\x12,\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.sealmesh.attestation.ProofH\x00\x12\x11\n\x07refused\x18\x03 \x01(\rH\x00\x12\x13\n\tactivated\x18\x04 \x01(\x0cH\x00\x42\x06\n\x04kind\"M\n\x05Proof\x12\x16\n\x0ehost_statement\x18\x01 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x03 \x01(\x0c\x12\x0c\n\x04keys\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sealmesh/attestation/_codec/attestation.proto\x12\x14sealmesh.attestation\"\xa0\x02\n\rHostStatement\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\x0c\x12\x15\n\rstatement_key\x18\x03 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x04 \x01(\x0c\x12.\n\x07posture\x18\x05 \x03(\x0b\x32\x1d.sealmesh.attestation.Control\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x07 \x03(\t\x12\x15\n\rmodel_digests\x18\x08 \x03(\x0c\x12\x11\n\tissued_ms\x18\t \x01(\x04\x12\x12\n\nexpires_ms\x18\n \x01(\x04\x12\x16\n\x0e\x63hallenge_root\x18\x0b \x01(\x0c\x12\x10\n\x08platform\x18\x0c \x01(\t\"&\n\x07\x43ontrol\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"\xbf\x01\n\x0e\x45pochStatement\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x13\n\x0b\x65ndpoint_id\x18\x02 \x01(\x0c\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x15\n\rnot_before_ms\x18\x04 \x01(\x04\x12\x14\n\x0cnot_after_ms\x18\x05 \x01(\x04\x12,\n\x04keys\x18\x06 \x03(\x0b\x32\x1e.sealmesh.attestation.SuiteKey\x12\x1d\n\x15host_statement_digest\x18\x07 \x01(\x0c\"-\n\x08SuiteKey\x12\r\n\x05suite\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"L\n\x10SoftwareEvidence\x12\x11\n\talgorithm\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"n\n\x07Request\x12\x12\n\x08get_keys\x18\x01 \x01(\x0cH\x00\x12\x13\n\tchallenge\x18\x02 \x01(\x0cH\x00\x12\x32\n\x08\x61\x63tivate\x18\x03 \x01(\x0b\x32\x1e.sealmesh.attestation.ActivateH\x00\x42\x06\n\x04kind\"7\n\x08\x41\x63tivate\x12\x11\n\tid_object\x18\x01 \x01(\x0c\x12\x18\n\x10\x65ncrypted_secret\x18\x02 \x01(\x0c\"v\n\x06\x41nswer\x12\x0e\n\x04keys\x18\x01 \x01(\x0cH\x00\x12,\n\x05proof\x18\x02 \x01(\x0b\x32\x1b.sealmesh.attestation.ProofH\x00\x12\x11\n\x07refused\x18\x03 \x01(\rH\x00\x12\x13\n\tactivated\x18\x04 \x01(\x0cH\x00\x42\x06\n\x04kind\"M\n\x05Proof\x12\x16\n\x0ehost_statement\x18\x01 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x03 \x01(\x0c\x12\x0c\n\x04keys\x18\x04 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,21 +32,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sealmesh.attestation._codec
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOSTSTATEMENT']._serialized_start=72
-  _globals['_HOSTSTATEMENT']._serialized_end=342
-  _globals['_CONTROL']._serialized_start=344
-  _globals['_CONTROL']._serialized_end=382
-  _globals['_EPOCHSTATEMENT']._serialized_start=385
-  _globals['_EPOCHSTATEMENT']._serialized_end=576
-  _globals['_SUITEKEY']._serialized_start=578
-  _globals['_SUITEKEY']._serialized_end=623
-  _globals['_SOFTWAREEVIDENCE']._serialized_start=625
-  _globals['_SOFTWAREEVIDENCE']._serialized_end=701
-  _globals['_REQUEST']._serialized_start=703
-  _globals['_REQUEST']._serialized_end=813
-  _globals['_ACTIVATE']._serialized_start=815
-  _globals['_ACTIVATE']._serialized_end=870
-  _globals['_ANSWER']._serialized_start=872
-  _globals['_ANSWER']._serialized_end=990
-  _globals['_PROOF']._serialized_start=992
-  _globals['_PROOF']._serialized_end=1069
+  _globals['_HOSTSTATEMENT']._serialized_end=360
+  _globals['_CONTROL']._serialized_start=362
+  _globals['_CONTROL']._serialized_end=400
+  _globals['_EPOCHSTATEMENT']._serialized_start=403
+  _globals['_EPOCHSTATEMENT']._serialized_end=594
+  _globals['_SUITEKEY']._serialized_start=596
+  _globals['_SUITEKEY']._serialized_end=641
+  _globals['_SOFTWAREEVIDENCE']._serialized_start=643
+  _globals['_SOFTWAREEVIDENCE']._serialized_end=719
+  _globals['_REQUEST']._serialized_start=721
+  _globals['_REQUEST']._serialized_end=831
+  _globals['_ACTIVATE']._serialized_start=833
+  _globals['_ACTIVATE']._serialized_end=888
+  _globals['_ANSWER']._serialized_start=890
+  _globals['_ANSWER']._serialized_end=1008
+  _globals['_PROOF']._serialized_start=1010
+  _globals['_PROOF']._serialized_end=1087
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class HostStatement(_message.Message):
-    __slots__ = ("version", "endpoint_id", "statement_key", "measurement", "posture", "backend", "accelerators", "model_digests", "issued_ms", "expires_ms", "challenge_root")
+    __slots__ = ("version", "endpoint_id", "statement_key", "measurement", "posture", "backend", "accelerators", "model_digests", "issued_ms", "expires_ms", "challenge_root", "platform")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class HostStatement(_message.Message):
     ISSUED_MS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
     CHALLENGE_ROOT_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
     version: int
     endpoint_id: bytes
     statement_key: bytes
@@ -30,7 +31,8 @@ class HostStatement(_message.Message):
     issued_ms: int
     expires_ms: int
     challenge_root: bytes
-    def __init__(self, version: _Optional[int] = ..., endpoint_id: _Optional[bytes] = ..., statement_key: _Optional[bytes] = ..., measurement: _Optional[bytes] = ..., posture: _Optional[_Iterable[_Union[Control, _Mapping]]] = ..., backend: _Optional[str] = ..., accelerators: _Optional[_Iterable[str]] = ..., model_digests: _Optional[_Iterable[bytes]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., challenge_root: _Optional[bytes] = ...) -> None: ...
+    platform: str
+    def __init__(self, version: _Optional[int] = ..., endpoint_id: _Optional[bytes] = ..., statement_key: _Optional[bytes] = ..., measurement: _Optional[bytes] = ..., posture: _Optional[_Iterable[_Union[Control, _Mapping]]] = ..., backend: _Optional[str] = ..., accelerators: _Optional[_Iterable[str]] = ..., model_digests: _Optional[_Iterable[bytes]] = ..., issued_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., challenge_root: _Optional[bytes] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class Control(_message.Message):
     __slots__ = ("name", "state")
