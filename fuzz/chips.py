@@ -33,7 +33,9 @@ from sealmesh.attestation.vendors.tpm.structures import (
     parse_quote_untrusted,
     verify_signature_untrusted,
 )
-from sealmesh.errors import VerificationError
+from sealmesh.attesters.tpm.client import Tpm
+from sealmesh.attesters.tpm.wire import parse_response_untrusted
+from sealmesh.errors import AttesterError, VerificationError
 
 _REFUSES = (VerificationError,)
 _GCE = TESTVECTORS / "evidence/gce"
@@ -118,6 +120,42 @@ def _attest(data: bytes) -> None:
     _appraise(replace(_RAW, data=data, nonce=BOUND, given={**_MODEL, "ca": ca}))
 
 
+class _Answers:
+    """A chip that gives the same answer to everything."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def exchange(self, command: bytes, *, timeout_s: float) -> bytes:  # noqa: ARG002 - the contract's
+        return self._answer
+
+    def close(self) -> None:
+        pass
+
+
+def _asks(data: bytes) -> None:
+    """Each question to such a chip: an answer, or the one error."""
+    tpm, errors = Tpm(_Answers(data), random=bytes), 0
+    for ask in (
+        lambda: tpm.properties(0x105, 5),
+        lambda: tpm.handles(0x80000000),
+        lambda: tpm.nv_read(0x01C00002),
+        lambda: tpm.pcr_read((0, 7)),
+        lambda: tpm.quote(1, b"", (0,)),
+        lambda: tpm.activate(1, 2, b"", b""),
+        lambda: tpm.create_sealed(1, b"", b"x"),
+        lambda: tpm.unseal(1),
+    ):
+        try:
+            ask()
+        except AttesterError:
+            errors += 1
+    if errors == 8:
+        raise AttesterError("nothing was taken")
+
+
+_GOOD = bytes.fromhex("8001 00000013 00000000 00 00000006 00000000".replace(" ", ""))
+
 HARNESS = Harness(
     record=Target(lambda data: _judge(replace(_RECORD, data=data)), _REFUSES, [_RECORD.data]),
     ek=Target(lambda data: _judge(_RECORD, ek=data), _REFUSES, [_EK]),
@@ -137,4 +175,6 @@ HARNESS = Harness(
     attest=Target(_attest, _REFUSES, [_QUOTE.attest]),
     saved=Target(_saved, _REFUSES, [_save(), _save(beside=apple_app_attest.TYPE)]),
     activation=Target(_activation, _REFUSES, [bytes(32)]),
+    chip_response=Target(parse_response_untrusted, (AttesterError,), [_GOOD, b"\x80\x02\x00\x00\x00\x0e" + bytes(8)]),
+    chip_answers=Target(_asks, (AttesterError,), [_GOOD]),
 )

@@ -12,6 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kit.swtpm import SoftwareTpm
     from sealmesh.backend.models import ModelFile
 
 
@@ -22,3 +25,29 @@ def model_file() -> ModelFile:
 
     pytest.importorskip("xllamacpp")
     return resolve(DEFAULT_MODEL, default_cache_dir())
+
+
+@pytest.fixture(scope="session")
+def _made_tpms() -> Iterator[list[SoftwareTpm]]:
+    from kit.swtpm import made_tpms
+
+    with made_tpms() as chips:
+        yield chips
+
+
+@pytest.fixture
+def two_tpms(_made_tpms: list[SoftwareTpm]) -> Iterator[list[SoftwareTpm]]:
+    """Two emulated TPMs of one maker, switched on. Mark the test with `swtpm`."""
+    from kit.swtpm import running_tpms
+
+    with running_tpms(_made_tpms) as chips:
+        yield chips
+
+
+@pytest.fixture
+def tpm(_made_tpms: list[SoftwareTpm]) -> Iterator[SoftwareTpm]:
+    """An emulated TPM with a certified endorsement key, switched on. Mark the test with `swtpm`."""
+    from kit.swtpm import running_tpms
+
+    with running_tpms(_made_tpms[:1]) as chips:
+        yield chips[0]

@@ -145,6 +145,24 @@ class HardeningError(SealmeshError):
     """A hardening control that was demanded could not be put in force."""
 
 
+class AttesterError(SealmeshError):
+    """The hardware of this machine that proves what it is, or keeps its keys, did not do what was asked.
+
+    Args:
+        reason: What happened and what to do, in words; holds no secret and no text of a peer.
+        code: The chip's own response code where it gave one, else 0.
+    """
+
+    def __init__(self, reason: str, *, code: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class AttesterUnavailableError(AttesterError):
+    """This machine has no such hardware, or this user may not use it."""
+
+
 class RequestError(SealmeshError):
     """An app sent a request that cannot be taken.
 

@@ -142,6 +142,16 @@ ENVELOPE_RECORDS_MAX: Final = 64  # a chain, collateral and a few reports
 MERKLE_PATH_MAX: Final = 10  # the depth of a tree over CHALLENGE_BATCH_MAX leaves
 EVIDENCE_FILE_MAX: Final = 4 * MIB  # raw evidence with an event log, or collateral; saved proofs are far smaller
 
+# --- this machine's own chips ---
+TPM_MESSAGE_MAX: Final = 4 * KIB  # of a command or response; TPM 2.0 chips take and give no longer ones
+TPM_COMMAND_TIMEOUT_S: Final = 10.0  # chips need 0.3 s at most, but other programs' commands go first
+TPM_KEY_TIMEOUT_S: Final = 90.0  # making an RSA key takes slow chips half a minute
+TPM_NV_MAX: Final = 8 * KIB  # an NV index; certificates of endorsement keys have 1 to 2 KiB
+TPM_SEALED_MAX: Final = 128  # bytes in one sealed object [TPM 2.0 Library, Part 2, MAX_SYM_DATA]
+BOOT_LOG_MAX: Final = 40 * KIB  # in an envelope of EVIDENCE_MAX beside a quote and its certificates; longer stay home
+REPORT_FILE_MAX: Final = 64 * KIB  # what the kernel gives for one report, or its certificates
+ENDORSEMENT_FILE_MAX: Final = 48 * KIB  # a file that the operator staples: certificates, Intel's collateral
+
 # --- backends ---
 BACKEND_HEAD_MAX: Final = 64 * KIB
 BACKEND_ERROR_BODY_MAX: Final = 256 * KIB  # an engine's error object; more is cut off and replaced

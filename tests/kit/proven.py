@@ -16,8 +16,9 @@ from sealmesh.client.challenge import HostLink
 from sealmesh.client.verify import HostVerifier
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.gossip.record import KeysPart, next_sequence
+from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.epochs import EpochContent, EpochKeeper
-from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
+from sealmesh.host.prove import HostFacts, Prover, StandingProof
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.sealed.exchange import ClientExchange, HeadEvent, HostExchange
 from sealmesh.sealed.keyring import KeyRing

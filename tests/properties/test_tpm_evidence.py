@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from sealmesh.attestation.vendors.tpm.structures import (
     parse_quote_untrusted,
     verify_signature_untrusted,
 )
-from sealmesh.errors import VerificationError
+from sealmesh.attesters.tpm.chip import TpmChip
+from sealmesh.errors import AttesterError, VerificationError
 
 SAMPLE = (Path(__file__).parents[2] / "testvectors/evidence/gce/gce-cos-85-nonce9009.pb").read_bytes()
 GCE = RawInput(data=SAMPLE, nonce=b"\x90\x09", policy=Policy(), now=NOW)
@@ -70,6 +72,46 @@ def test_any_bytes(name: str, data: st.DataObject) -> None:
     read, good = READERS[name]
     with contextlib.suppress(VerificationError):
         read(data.draw(st.one_of(st.binary(max_size=600), damaged(good))))
+
+
+class Answers:
+    """A chip that answers with these bytes, one after another, and then as the last."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.answers = answers
+
+    def exchange(self, command: bytes, *, timeout_s: float) -> bytes:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def close(self) -> None:
+        pass
+
+
+def framed(parameters: bytes, tag: int, code: int) -> bytes:
+    return struct.pack(">HII", tag, 10 + len(parameters), code) + parameters
+
+
+ANSWER = st.one_of(
+    st.binary(max_size=80),
+    st.builds(framed, st.binary(max_size=120), st.sampled_from([0x8001, 0x8002]), st.sampled_from([0, 0, 0, 0x1DF])),
+)
+
+
+@settings(max_examples=200)
+@given(answers=st.lists(ANSWER, min_size=1, max_size=30))
+def test_whatever_a_chip_answers_is_evidence_or_the_one_error(answers: list[bytes]) -> None:
+    """Every operation that a node does ends, whatever comes back."""
+    chip = TpmChip(lambda: Answers(answers), random=bytes)
+    for operation in (
+        chip.describe,
+        chip.prepare,
+        lambda: chip.quote(bytes(32)),
+        lambda: chip.activate(b"", b""),
+        lambda: chip.seal(b"x"),
+        lambda: chip.unseal(answers[0]),
+    ):
+        with contextlib.suppress(AttesterError):
+            operation()
 
 
 @settings(max_examples=60)

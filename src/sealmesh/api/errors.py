@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from sealmesh.errors import (
+    AttesterError,
+    AttesterUnavailableError,
     BackendError,
     BusyError,
     ConfigError,
@@ -209,6 +211,8 @@ CLASSES: Final[Mapping[type[SealmeshError], str | Callable[[Any], PublicError]]]
     ConfigError: "internal_error",
     LocalProtocolError: "internal_error",
     HardeningError: "internal_error",
+    AttesterError: "internal_error",
+    AttesterUnavailableError: "internal_error",
     RemoteProtocolError: "host_lost",
     VerificationError: "no_attested_host",
     RoutingError: _routing,

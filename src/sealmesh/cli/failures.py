@@ -74,6 +74,8 @@ TABLE: Final[Mapping[type[errors.SealmeshError], tuple[int, Words]]] = {
     errors.BackendError: (EXIT_FAILED, _after("the engine behind the host failed")),
     errors.BusyError: (EXIT_FAILED, _after("busy now, try again soon")),
     errors.HardeningError: (EXIT_FAILED, _after("a demanded protection could not be put in force")),
+    errors.AttesterError: (EXIT_FAILED, _after("this machine's chip did not do what was asked")),
+    errors.AttesterUnavailableError: (EXIT_FAILED, _after("this machine has no such chip")),
     errors.RequestError: (EXIT_FAILED, lambda error: _line(error.message)),
 }
 

@@ -33,9 +33,7 @@ from sealmesh.attestation.challenge import (
 )
 from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attestation.statement import HostStatement, binding, statement_digest
-from sealmesh.attestation.vendors import software
 from sealmesh.errors import BusyError, RemoteProtocolError, SealmeshError, TransportError
-from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import (
     ACTIVATION_INTERVAL_S,
     ACTIVATIONS_WAITING_MAX,
@@ -84,25 +82,6 @@ class Attester(Protocol):
         Raises:
             SealmeshError: There is no such chip, it refuses, or it cannot answer now.
         """
-
-
-class SoftwareAttester:
-    """The attester of a node without hardware: its endpoint key signs.
-
-    Args:
-        key: The node's endpoint key.
-    """
-
-    def __init__(self, key: EndpointKey) -> None:
-        self._key = key
-
-    async def attest(self, binding: bytes) -> Mapping[str, Record]:
-        """See `Attester.attest`."""
-        return {software.LABEL: software.make_record(self._key, binding)}
-
-    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
-        """See `Attester.activate`."""
-        raise RemoteProtocolError("this host has no chip that could activate a key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from sealmesh.backend.base import Backend, ModelInfo
 from sealmesh.errors import VerificationError
 from sealmesh.hardening.measure import Measurement
 from sealmesh.hardening.memory import can_lock_memory
+from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.epochs import EpochContent, EpochKeeper
-from sealmesh.host.prove import HostFacts, Prover, SoftwareAttester, StandingProof
+from sealmesh.host.prove import HostFacts, Prover, StandingProof
 from sealmesh.host.serve import HostCounters, SealedService
 from sealmesh.identity.admission import Role
 from sealmesh.identity.keys import EndpointKey

@@ -30,8 +30,9 @@ from sealmesh.attestation.challenge import (
 from sealmesh.attestation.envelope import Record
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.statement import HostStatement
-from sealmesh.errors import BusyError, RemoteProtocolError, StreamResetError
-from sealmesh.host.prove import STREAMS_PER_PEER, HostFacts, Prover, SoftwareAttester, StandingProof
+from sealmesh.errors import AttesterUnavailableError, BusyError, StreamResetError
+from sealmesh.host.attest import SoftwareAttester
+from sealmesh.host.prove import STREAMS_PER_PEER, HostFacts, Prover, StandingProof
 from sealmesh.limits import (
     ACTIVATION_INTERVAL_S,
     ACTIVATIONS_WAITING_MAX,
@@ -342,7 +343,7 @@ async def test_a_peer_has_few_streams_at_once() -> None:
 
 
 async def test_a_software_key_activates_nothing() -> None:
-    with pytest.raises(RemoteProtocolError, match="no chip"):
+    with pytest.raises(AttesterUnavailableError, match="no chip"):
         await SoftwareAttester(ProvenHost().endpoint_key).activate(b"identity", b"seed")
 
 

@@ -1,0 +1,273 @@
+"""What a node does with its TPM: evidence, activation, and secrets at rest. Blocking, one operation at a time.
+
+Keys are made once in a process and then kept as saved contexts, which a chip takes back in milliseconds where making
+an RSA key takes it seconds. They hold no secret for anyone but the chip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sealmesh.attesters.tpm.client import Tpm
+from sealmesh.attesters.tpm.templates import (
+    AK_P256,
+    ENDORSEMENT,
+    OWNER,
+    PROFILES,
+    SEALED_DATA,
+    STORAGE_P256,
+    EndorsementProfile,
+)
+from sealmesh.attesters.tpm.transport import DEVICE, Connect, connector
+from sealmesh.attesters.tpm.wire import Reader, malformed, sized
+from sealmesh.errors import AttesterError
+from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
+
+#: Firmware, boot loader, kernel and initrd, with GRUB or a unified image. Not 10: the running system extends it always.
+PCRS: Final = (*range(10), 11, 12)
+BOOT_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
+_QUOTE_TRIES: Final = 3  # a register that is extended between quote and reading makes them differ
+_MANUFACTURER: Final = 0x105  # TPM_PT [TPM2, 6.13]; the vendor's own words follow it
+_VENDOR_WORDS: Final = range(0x106, 0x10A)
+_MAKERS: Final = {
+    "AMD": "AMD",
+    "ATML": "Atmel",
+    "GOOG": "Google",
+    "IBM": "IBM",
+    "IFX": "Infineon",
+    "INTC": "Intel",
+    "MSFT": "Microsoft",
+    "NTC": "Nuvoton",
+    "NTZ": "Nationz",
+    "QCOM": "Qualcomm",
+    "SMSN": "Samsung",
+    "STM": "STMicroelectronics",
+}
+_EMULATOR: Final = "SW"  # the vendor's words of swtpm and libtpms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quoted:
+    """A quote and what belongs to it.
+
+    Attributes:
+        ak_public: TPMT_PUBLIC of the attestation key.
+        attest: TPMS_ATTEST.
+        signature: TPMT_SIGNATURE.
+        values: The registers of `PCRS`, one after another.
+        boot_log: What firmware says that it extended, or empty.
+        ek_certificate: The vendor's certificate of the endorsement key, DER, or None where the chip has none.
+    """
+
+    ak_public: bytes
+    attest: bytes
+    signature: bytes
+    values: bytes
+    boot_log: bytes = b""
+    ek_certificate: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """What was made once: saved contexts and public parts."""
+
+    ak_public: bytes
+    ak_context: bytes
+    ek_context: bytes
+    ek_certificate: bytes | None
+
+
+class TpmChip:
+    """The TPM of this machine.
+
+    Args:
+        connect: Opens a connection; one an operation.
+        random: Makes nonces.
+        boot_log: Gives the firmware's log, or nothing.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        boot_log: Callable[[], bytes] = lambda: b"",
+    ) -> None:
+        self._connect = connect
+        self._random = random
+        self._boot_log = boot_log
+        self._one_at_a_time = threading.Lock()
+        self._keys: _Keys | None = None
+        self._unclean = True  # a process before this one may have been killed
+
+    def describe(self) -> str:
+        """Return what it is, for people: `TPM 2.0 by Infineon`.
+
+        Raises:
+            AttesterError: It is gone or no TPM 2.0; so in every method here.
+        """
+        with self._operation() as tpm:
+            found = tpm.properties(_MANUFACTURER, 1 + len(_VENDOR_WORDS))
+        maker = _words(found.get(_MANUFACTURER, 0))
+        vendor = "".join(_words(found.get(one, 0)) for one in _VENDOR_WORDS)
+        if vendor.startswith(_EMULATOR):
+            return "an emulated TPM 2.0 (no hardware)"
+        return f"TPM 2.0 by {_MAKERS.get(maker, maker or 'an unnamed maker')}"
+
+    def prepare(self) -> None:
+        """Make the keys now: on slow chips that takes seconds, which no challenge should wait for."""
+        with self._operation() as tpm:
+            self._keys = self._make_keys(tpm)
+
+    def quote(self, extra: bytes) -> Quoted:
+        """Have the registers signed together with `extra`, at most 64 bytes."""
+        with self._operation() as tpm, self._ak(tpm) as (handle, keys):
+            for _ in range(_QUOTE_TRIES):
+                attest, signature = tpm.quote(handle, extra, PCRS)
+                values = b"".join(value for _, value in sorted(tpm.pcr_read(PCRS).items()))
+                if attest.endswith(sized(hashlib.sha256(values).digest())):
+                    return Quoted(
+                        ak_public=keys.ak_public,
+                        attest=attest,
+                        signature=signature,
+                        values=values,
+                        boot_log=self._boot_log(),
+                        ek_certificate=keys.ek_certificate,
+                    )
+        raise AttesterError("the TPM's registers change faster than they can be quoted")
+
+    def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
+        """Hand out a secret that was made for this chip's two keys (TPM2_ActivateCredential).
+
+        Args:
+            id_object: Content of TPM2B_ID_OBJECT.
+            encrypted_secret: Content of TPM2B_ENCRYPTED_SECRET.
+        """
+        with self._operation() as tpm, self._ak(tpm) as (ak, keys), tpm.restored(keys.ek_context) as ek:
+            return tpm.activate(ak, ek, id_object, encrypted_secret)
+
+    def seal(self, secret: bytes) -> bytes:
+        """Encrypt up to 128 bytes so that only this chip gives them back, until it is cleared."""
+        with self._operation() as tpm, tpm.primary(OWNER, STORAGE_P256) as parent:
+            private, public = tpm.create_sealed(parent.handle, SEALED_DATA, secret)
+        return sized(private) + sized(public)
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """Return what `seal` encrypted, on this chip.
+
+        Raises:
+            AttesterError: Another chip sealed it, or this one was cleared since, or the bytes are damaged.
+        """
+        reader = Reader(sealed)
+        private, public = reader.sized(), reader.sized()
+        reader.end()
+        with (
+            self._operation() as tpm,
+            tpm.primary(OWNER, STORAGE_P256) as parent,
+            tpm.loaded(parent.handle, private, public) as handle,
+        ):
+            secret = tpm.unseal(handle)
+        if len(secret) > TPM_SEALED_MAX:
+            raise malformed("more than was sealed")
+        return secret
+
+    # --- below ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _operation(self) -> Iterator[Tpm]:
+        with self._one_at_a_time, contextlib.closing(self._connect()) as transport:
+            tpm = Tpm(transport, random=self._random)
+            if self._unclean:
+                tpm.flush_leftovers()
+            self._unclean = True
+            try:
+                yield tpm
+            except AttesterError as error:
+                self._unclean = not error.code  # one that refuses still flushes; one that says nothing may not have
+                raise
+            self._unclean = False
+
+    @contextlib.contextmanager
+    def _ak(self, tpm: Tpm) -> Iterator[tuple[int, _Keys]]:
+        """The attestation key, restored; made anew where the chip was restarted under this process."""
+        keys = self._keys
+        with contextlib.ExitStack() as stack:
+            handle = None
+            if keys is not None:
+                try:
+                    handle = stack.enter_context(tpm.restored(keys.ak_context))
+                except AttesterError as error:
+                    if not error.code:
+                        raise  # it said nothing: it is gone, or hangs
+            if keys is None or handle is None:
+                keys = self._keys = self._make_keys(tpm)
+                handle = stack.enter_context(tpm.restored(keys.ak_context))
+            yield handle, keys
+
+    def _make_keys(self, tpm: Tpm) -> _Keys:
+        profile, certificate = self._choose_profile(tpm)
+        with tpm.primary(ENDORSEMENT, profile.template) as ek:
+            ek_context = tpm.save_context(ek.handle)
+        with tpm.primary(ENDORSEMENT, AK_P256) as ak:
+            return _Keys(
+                ak_public=ak.public,
+                ak_context=tpm.save_context(ak.handle),
+                ek_context=ek_context,
+                ek_certificate=certificate,
+            )
+
+    def _choose_profile(self, tpm: Tpm) -> tuple[EndorsementProfile, bytes | None]:
+        """The first kind of endorsement key that the vendor certified; without any certificate the first kind."""
+        for profile in PROFILES:
+            stored = tpm.nv_read(profile.certificate_index)
+            if stored is not None:
+                return profile, trim_der(stored)
+        return PROFILES[0], None
+
+
+def open_chip(path: Path) -> TpmChip:
+    """Return the chip at a path: the kernel's device, or an emulator's socket. Nothing is opened yet."""
+    return TpmChip(connector(path), boot_log=read_boot_log if path == DEVICE else lambda: b"")
+
+
+def read_boot_log(path: Path = BOOT_LOG) -> bytes:
+    """Return the firmware's log where this user may read it and it fits into an envelope, else nothing."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(BOOT_LOG_MAX + 1)
+    except OSError:
+        return b""
+    return content if len(content) <= BOOT_LOG_MAX else b""
+
+
+def trim_der(stored: bytes) -> bytes:
+    """Return the one DER sequence at the start: vendors store a certificate in a larger index and pad it.
+
+    Raises:
+        AttesterError: There is none.
+    """
+    reader = Reader(stored)
+    if reader.number(1) != 0x30:
+        raise malformed("no certificate where one should be stored")
+    length = reader.number(1)
+    head = 2
+    if length & 0x80:
+        width = length & 0x7F
+        if not 1 <= width <= 2:
+            raise malformed("a certificate of an impossible length")
+        length, head = reader.number(width), 2 + width
+    reader.take(length)
+    return stored[: head + length]
+
+
+def _words(value: int) -> str:
+    """Four characters in a number; what does not print is left out."""
+    text = value.to_bytes(4, "big").decode("ascii", "replace")
+    return "".join(letter for letter in text if letter.isascii() and letter.isprintable()).strip()

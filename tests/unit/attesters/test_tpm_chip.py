@@ -1,0 +1,226 @@
+"""The driver against a real emulator: what it says verifies, and nothing stays loaded on any way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from kit.swtpm import SoftwareTpm, wrapped
+from sealmesh.attestation.vendors.tpm.certificates import (
+    Use,
+    parse_certificates_untrusted,
+    verify_endorsement_untrusted,
+)
+from sealmesh.attestation.vendors.tpm.credential import make_credential
+from sealmesh.attestation.vendors.tpm.quote import (
+    QuoteParts,
+    check_extra_data,
+    verify_key_untrusted,
+    verify_quote_untrusted,
+)
+from sealmesh.attestation.vendors.tpm.structures import parse_public_untrusted
+from sealmesh.attesters.tpm import templates
+from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log
+from sealmesh.attesters.tpm.client import Tpm
+from sealmesh.attesters.tpm.transport import SocketTransport, connector
+from sealmesh.attesters.tpm.wire import Code, Command
+from sealmesh.errors import AttesterError
+from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
+
+pytestmark = pytest.mark.swtpm
+
+
+def test_it_says_that_it_is_an_emulator(tpm: SoftwareTpm) -> None:
+    assert tpm.chip.describe() == "an emulated TPM 2.0 (no hardware)"
+
+
+def test_a_quote_verifies_and_its_key_stays_the_same(tpm: SoftwareTpm) -> None:
+    chip = tpm.chip
+    one, two = chip.quote(b"one".ljust(32)), chip.quote(b"two".ljust(32))
+    assert one.ak_public == two.ak_public == tpm.chip.quote(bytes(32)).ak_public
+    public = verify_key_untrusted(one.ak_public)
+    registers = verify_quote_untrusted(
+        public, QuoteParts(attest=one.attest, signature=one.signature, values=one.values)
+    )
+    check_extra_data(registers.quote, b"one".ljust(32))
+    assert tuple(registers.values) == PCRS
+    assert tpm.loaded() == ()
+
+
+def test_the_certificate_is_the_makers(tpm: SoftwareTpm) -> None:
+    stored = tpm.chip.quote(bytes(32)).ek_certificate
+    assert stored is not None
+    certificate = x509.load_der_x509_certificate(stored)
+    now = certificate.not_valid_before_utc.timestamp() + 60
+    issuers = parse_certificates_untrusted(tpm.authority.issuers)
+    roots = parse_certificates_untrusted(tpm.authority.roots)
+    found = verify_endorsement_untrusted(certificate, use=Use.EK, supplied=issuers, extra_roots=roots, now=now)
+    assert found.vendor == "extra"
+
+
+def test_activation_hands_out_the_secret(tpm: SoftwareTpm) -> None:
+    chip = tpm.chip
+    quoted = chip.quote(bytes(32))
+    assert quoted.ek_certificate is not None
+    key = x509.load_der_x509_certificate(quoted.ek_certificate).public_key()
+    name = parse_public_untrusted(quoted.ak_public).name
+    credential = make_credential(key, name, b"the secret", os.urandom)  # type: ignore[arg-type]
+    assert chip.activate(credential.id_object, credential.encrypted_secret) == b"the secret"
+    other = make_credential(key, name[:-1] + b"\x00", b"the secret", os.urandom)  # type: ignore[arg-type]
+    with pytest.raises(AttesterError) as caught:
+        chip.activate(other.id_object, other.encrypted_secret)
+    assert caught.value.code == Code.INTEGRITY
+    assert tpm.loaded() == ()
+
+
+@pytest.mark.parametrize("template", [templates.EK_P256, templates.EK_RSA])
+def test_both_kinds_of_endorsement_key_activate(tpm: SoftwareTpm, template: bytes) -> None:
+    transport = SocketTransport(tpm.path)
+    client = Tpm(transport)
+    with (
+        client.primary(templates.ENDORSEMENT, template) as ek,
+        client.primary(templates.ENDORSEMENT, templates.AK_P256) as ak,
+    ):
+        key, attestation = parse_public_untrusted(ek.public).key, parse_public_untrusted(ak.public)
+        credential = make_credential(key, attestation.name, b"both", os.urandom)
+        assert client.activate(ak.handle, ek.handle, credential.id_object, credential.encrypted_secret) == b"both"
+    transport.close()
+    assert tpm.loaded() == ()
+
+
+def test_what_is_sealed_comes_back_after_a_restart(tpm: SoftwareTpm) -> None:
+    sealed = tpm.chip.seal(b"x" * TPM_SEALED_MAX)
+    tpm.stop()
+    tpm.start()
+    assert tpm.chip.unseal(sealed) == b"x" * TPM_SEALED_MAX
+    assert tpm.loaded() == ()
+
+
+def test_damaged_bytes_do_not_unseal(tpm: SoftwareTpm) -> None:
+    sealed = tpm.chip.seal(b"secret")
+    for place in (5, 100, len(sealed) - 1):
+        damaged = bytearray(sealed)
+        damaged[place] ^= 1
+        with pytest.raises(AttesterError):
+            tpm.chip.unseal(bytes(damaged))
+    for cut in (b"", sealed[:50], sealed + b"x"):
+        with pytest.raises(AttesterError, match="malformed"):
+            tpm.chip.unseal(cut)
+    assert tpm.loaded() == ()
+
+
+def test_only_so_much_is_sealed(tpm: SoftwareTpm) -> None:
+    for secret in (b"", bytes(TPM_SEALED_MAX + 1)):
+        with pytest.raises(AttesterError, match="seals 1 to"):
+            tpm.chip.seal(secret)
+    assert tpm.loaded() == ()
+
+
+def test_keys_are_made_anew_after_a_restart_under_the_process(tpm: SoftwareTpm) -> None:
+    chip = tpm.chip
+    before = chip.quote(bytes(32))
+    tpm.stop()
+    with pytest.raises(AttesterError, match="there is no TPM"):
+        chip.quote(bytes(32))
+    tpm.start()
+    assert chip.quote(bytes(32)).ak_public == before.ak_public
+
+
+def test_keys_are_made_once_in_a_process(tpm: SoftwareTpm) -> None:
+    commands: list[int] = []
+    chip = TpmChip(wrapped(connector(tpm.path), lambda command: commands.append(int.from_bytes(command[6:10], "big"))))
+    chip.prepare()
+    assert commands.count(Command.CREATE_PRIMARY) == 2
+    del commands[:]
+    chip.quote(bytes(32))
+    assert Command.CREATE_PRIMARY not in commands
+
+
+OPERATIONS: dict[str, Callable[[TpmChip], object]] = {
+    "describe": lambda chip: chip.describe(),
+    "prepare": lambda chip: chip.prepare(),
+    "quote": lambda chip: chip.quote(bytes(32)),
+    "activate": lambda chip: chip.activate(b"\x00\x20" + bytes(34), bytes(256)),
+    "seal": lambda chip: chip.seal(b"secret"),
+    "unseal": lambda chip: chip.unseal(chip.seal(b"secret")),
+}
+
+
+class Interruption(BaseException):
+    """Stands for whatever can end a thread's work in the middle."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_nothing_stays_loaded_wherever_an_operation_is_interrupted(tpm: SoftwareTpm, operation: str) -> None:
+    """At its first command, its second, and so on until it runs through."""
+    for limit in range(1, 40):
+        count = 0
+
+        def interrupt(command: bytes, limit: int = limit) -> None:
+            nonlocal count
+            count += 1
+            if count == limit:
+                raise Interruption
+
+        ended = False
+        try:
+            OPERATIONS[operation](TpmChip(wrapped(connector(tpm.path), interrupt)))
+            ended = True
+        except (Interruption, AttesterError):
+            ended = count < limit
+        assert tpm.loaded() == (), f"command {limit} of {operation}"
+        if ended:
+            return
+    raise AssertionError("it never ran through")
+
+
+def test_a_silent_chip_is_an_error_and_no_hang(tpm: SoftwareTpm) -> None:
+    transport = SocketTransport(tpm.path)
+    tpm.freeze()
+    with pytest.raises(AttesterError, match="in time"):
+        transport.exchange(b"\x80\x01\x00\x00\x00\x0a\x00\x00\x01\x7b", timeout_s=0.05)
+    transport.close()
+    transport.close()
+    with pytest.raises(AttesterError, match="closed"):
+        transport.exchange(b"", timeout_s=1)
+    tpm.thaw()
+
+
+def test_what_a_cut_connection_left_loaded_is_flushed_by_the_next(tpm: SoftwareTpm) -> None:
+    transport = SocketTransport(tpm.path)
+    held = Tpm(transport).primary(templates.OWNER, templates.STORAGE_P256)
+    held.__enter__()
+    transport.close()
+    assert tpm.loaded() != ()
+    tpm.chip.describe()
+    assert tpm.loaded() == ()
+
+
+def test_a_chip_that_is_switched_off_in_the_middle(tpm: SoftwareTpm) -> None:
+    def pull(command: bytes) -> None:
+        if int.from_bytes(command[6:10], "big") == Command.QUOTE:
+            tpm.stop()
+
+    with pytest.raises(AttesterError):
+        TpmChip(wrapped(connector(tpm.path), pull)).quote(bytes(32))
+
+
+def test_places_where_no_chip_is(tmp_path: Path) -> None:
+    with pytest.raises(AttesterError, match="there is no TPM"):
+        open_chip(tmp_path / "none").describe()
+    (tmp_path / "file").mkdir()
+    with pytest.raises(AttesterError, match="cannot be opened"):
+        open_chip(tmp_path / "file").describe()
+
+
+def test_boot_logs_that_fit(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert read_boot_log(log) == b""
+    log.write_bytes(b"x" * BOOT_LOG_MAX)
+    assert len(read_boot_log(log)) == BOOT_LOG_MAX
+    log.write_bytes(b"x" * (BOOT_LOG_MAX + 1))
+    assert read_boot_log(log) == b""
