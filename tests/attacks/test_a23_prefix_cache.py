@@ -115,15 +115,18 @@ async def test_state_that_has_left_its_slot_does_not_come_back_for_another(backe
 
 
 async def test_state_is_not_copied_into_the_slot_of_another(backend: LlamaBackend) -> None:
-    """More than one choice makes the engine copy the victim's state into slots that the attacker's keys own."""
+    """Asked for two choices, the engine would copy the victim's state into slots that the attacker's keys own."""
     owners = [ATTACKER + bytes([number]) for number in range(SLOTS)]
     for owner in owners:
         await cached(backend, owner, prompt("X"))
     own = await cached(backend, owners[0], prompt("Y"))  # the template, and the first word: the attacker's own state
     messages = [{"role": "user", "content": "Y" + prompt("address")[0]["content"]}]
     status, _, data = await ask(backend, VICTIM, messages, n=SLOTS)
-    assert (status, json.loads(data)["error"]["param"]) == (400, "n")
-    assert max([await cached(backend, owner, messages) for owner in owners]) <= own
+    assert (status, len(json.loads(data)["choices"])) == (200, SLOTS)
+    # One slot is as its owner left it; the victim had the other, and its owner finds nothing there.
+    first, second = [await cached(backend, owner, messages) for owner in owners]
+    assert 0 < first <= own
+    assert second == 0
 
 
 async def test_an_engine_by_url_gets_salts_that_keep_conversations_apart() -> None:

@@ -123,7 +123,7 @@ def test_an_operation_is_one_of_a_table_and_cannot_be_a_path() -> None:
 def test_only_known_fields_reach_the_model_in_process(extra: dict[str, Any]) -> None:
     body = json.dumps({"messages": [], "temperature": 0, **extra}).encode()
     request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", body=body, stream=True)
-    made, _ = build_request(request, slot=1, reuse=False, context=100)
+    (made,) = build_request(request, slot=1, reuse=False, context=100).bodies
     assert json.loads(made) == {
         "model": "m", "messages": [], "temperature": 0,
         "id_slot": 1, "cache_prompt": False, "n_cache_reuse": 0, "stream": True, "return_progress": True,

@@ -223,17 +223,15 @@ class LlamaBackend(Backend):
             return error_answer(400, "unsupported_parameter", "Tools and JSON schemas cannot be used on this host.")
         lease = await self._slots.acquire(request.cache_key)
         try:
-            body, prompts = build_request(
-                request, slot=lease.index, reuse=lease.reuse, context=self._models[0].context_length
-            )
+            asked = build_request(request, slot=lease.index, reuse=lease.reuse, context=self._models[0].context_length)
         except RequestError as error:
             self._slots.release(lease.index)
             return error_answer(error.status, error.code, error.message, param=error.param)
         except BaseException:
             self._slots.release(lease.index)
             raise
-        answer = LlamaAnswer(request, prompts)
-        self._submit(answer, lease, body)
+        answer = LlamaAnswer(request, asked)
+        self._submit(answer, lease)
         try:
             await answer.bridge.opened()
         except BaseException:
@@ -243,7 +241,7 @@ class LlamaBackend(Backend):
             return answer.refusal
         return answer
 
-    def _submit(self, answer: LlamaAnswer, lease: Lease, body: bytes) -> None:
+    def _submit(self, answer: LlamaAnswer, lease: Lease) -> None:
         loop = asyncio.get_running_loop()
         assert self._threads is not None  # noqa: S101 - for the type checker; `ask` has looked
         server = self._server
@@ -257,7 +255,7 @@ class LlamaBackend(Backend):
 
         def work() -> None:
             try:
-                answer.run(call, body)
+                answer.run(call)
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody needs the slot
                     loop.call_soon_threadsafe(left)

@@ -14,7 +14,8 @@ from sealmesh import limits
 from sealmesh.backend.answers import JSON_HEADERS, SSE_HEADERS, WholeAnswer, engine_error, error_answer, usage_from
 from sealmesh.backend.base import BackendAnswer, BackendRequest, Usage
 from sealmesh.backend.bridge import Bridge
-from sealmesh.backend.llama_request import Collector, usage_from_timings
+from sealmesh.backend.llama_events import EventShaper
+from sealmesh.backend.llama_request import Collector, EngineRequest, usage_from_timings
 from sealmesh.errors import BackendError
 from sealmesh.wire.operations import Operation
 
@@ -32,7 +33,7 @@ _LEAVING_S: Final = 1.0
 class LlamaAnswer(BackendAnswer):
     """One answer: its `run` is called in a thread, all else on the loop."""
 
-    def __init__(self, request: BackendRequest, prompts: int) -> None:
+    def __init__(self, request: BackendRequest, asked: EngineRequest) -> None:
         self.operation = request.operation
         self.status = 200
         self.headers = SSE_HEADERS if request.stream else JSON_HEADERS
@@ -41,30 +42,39 @@ class LlamaAnswer(BackendAnswer):
         self.left = asyncio.Event()  # set once the engine has left the slot
         self._stream = request.stream
         self._collector = None if request.stream else Collector(request.operation)
-        self._ends_missing = prompts
+        self._bodies = asked.bodies
+        self._run = 0  # which of the choices is being made
+        self._shaper = EventShaper(request.operation, choices=len(asked.bodies), with_usage=asked.with_usage)
+        self._prompts = asked.prompts
+        self._ends_missing = asked.prompts
         self._usage = Usage()
         self._done = False
 
     # --- in a thread -----------------------------------------------------------------------------------------------
 
-    def run(self, call: Callable[..., Any], body: bytes) -> None:
+    def run(self, call: Callable[..., Any]) -> None:
         """Call the engine and see the answer through. Never raises."""
         try:
             if self.bridge.stopped:
                 return
             if self.operation is Operation.EMBEDDINGS:
-                self._take_embeddings(call(body))
+                self._take_embeddings(call(self._bodies[0]))
                 return
-            call(body, self._on_event)
-            if self.bridge.stopped or self.bridge.ended:
-                return
-            if self._ends_missing > 0:
-                self.bridge.fail(BackendError(502, "engine_cut", "The model stopped in the middle of an answer."))
-                return
+            for run, body in enumerate(self._bodies):
+                self._run, self._ends_missing = run, self._prompts
+                call(body, self._on_event)
+                if self.bridge.stopped or self.bridge.ended:
+                    return
+                if self._ends_missing > 0:
+                    self.bridge.fail(BackendError(502, "engine_cut", "The model stopped in the middle of an answer."))
+                    return
+            closing = self._shaper.closing()
             if self._collector is not None:
+                self._collector.add(closing or {})
                 self.bridge.put(self._collector.whole())
             else:
-                self.bridge.put(b"data: [DONE]\n\n")
+                said = b"" if closing is None else b"data: " + msgspec.json.encode(closing) + b"\n\n"
+                self.bridge.put(said + b"data: [DONE]\n\n")
             self.bridge.finish()
         except (ValueError, RuntimeError) as error:
             # The engine throws what it finds wrong with a request: images without a projector, roles out of order.
@@ -89,20 +99,26 @@ class LlamaAnswer(BackendAnswer):
             return self.bridge.stopped
         if _TIMINGS in event:
             self._take_end(event)
-        if self._collector is not None:
+        if self._collector is not None or self._shaper.changes(event):
             self.bridge.open()
-            self._collector.add(msgspec.json.decode(event))
-        else:
-            self.bridge.put(b"data: " + event + b"\n\n")
+            shaped = self._shaper.shape(self._run, msgspec.json.decode(event))
+            if shaped is None:
+                return self.bridge.stopped
+            if self._collector is not None:
+                self._collector.add(shaped)
+                return self.bridge.stopped
+            event = msgspec.json.encode(shaped)
+        self.bridge.put(b"data: " + event + b"\n\n")
         return self.bridge.stopped
 
     def _take_end(self, event: bytes) -> None:
         self._ends_missing -= 1
         counts = usage_from_timings(msgspec.json.decode(event)["timings"])
+        first = self._run == 0  # a prompt counts once, however many choices it has
         self._usage = Usage(
-            prompt_tokens=self._usage.prompt_tokens + counts.prompt_tokens,
+            prompt_tokens=self._usage.prompt_tokens + (counts.prompt_tokens if first else 0),
             completion_tokens=self._usage.completion_tokens + counts.completion_tokens,
-            cached_tokens=self._usage.cached_tokens + counts.cached_tokens,
+            cached_tokens=self._usage.cached_tokens + (counts.cached_tokens if first else 0),
         )
 
     def _take_error(self, event: bytes) -> None:

@@ -7,6 +7,7 @@ the host.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -14,24 +15,24 @@ import msgspec
 from sealmesh.backend.base import BackendRequest, Usage
 from sealmesh.errors import RequestError
 from sealmesh.wire.operations import Operation
+from sealmesh.wire.parameters import PARAMETERS, Handling, refuse_unsupported
 
-_SAMPLING: Final = frozenset(
-    {
-        "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
-        "repeat_penalty", "seed", "stop", "logit_bias", "logprobs", "ignore_eos",
-    }
-)  # fmt: skip
+#: Fields beyond OpenAI's that may pass. `grammar` may not: the engine prints one that it cannot parse to stderr.
+_BEYOND: Final = frozenset({"top_k", "min_p", "repeat_penalty", "ignore_eos", "chat_template_kwargs"})
+#: Fields that the host sets itself.
+_OF_THE_HOST: Final = frozenset({"model", "stream", "n", "user", "prompt_cache_key"})
 
-#: Fields that may pass, by operation. `grammar` may not: the engine prints one that it cannot parse to stderr.
+#: Fields that may pass, by operation.
 FIELDS: Final = {
-    Operation.CHAT_COMPLETIONS: _SAMPLING
-    | {
-        "messages", "max_completion_tokens", "top_logprobs", "response_format", "tools", "tool_choice",
-        "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs", "stream_options",
-    },
-    Operation.COMPLETIONS: _SAMPLING | {"prompt", "suffix", "echo", "stream_options"},
-    Operation.EMBEDDINGS: frozenset({"input", "encoding_format", "dimensions"}),
-}  # fmt: skip
+    operation: (
+        frozenset(name for name, one in PARAMETERS[operation].items() if one.in_process is Handling.WORKS)
+        | (frozenset() if operation is Operation.EMBEDDINGS else _BEYOND)
+    )
+    - _OF_THE_HOST
+    for operation in (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.EMBEDDINGS)
+}
+_CHOICES_MAX: Final = 16  # of one request: each is a whole answer, made while others wait for the slot
+_SEED_MAX: Final = (1 << 32) - 1  # the engine's seeds; the last one asks for a random one
 
 #: Body bytes a token of context: no vocabulary that we know has longer tokens, escapes counted. Beyond it the engine's
 #: tokenizer, which nothing can stop, is not even started.
@@ -39,8 +40,23 @@ _BYTES_PER_TOKEN: Final = 256
 _BYTES_BESIDES: Final = 256 * 1024
 
 
-def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: int) -> tuple[bytes, int]:
-    """Return the JSON for the engine, and how many prompts it holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """What the engine is asked.
+
+    Attributes:
+        bodies: JSON, one for each choice.
+        prompts: How many prompts each holds.
+        with_usage: Whether the asker wants the counts in its stream.
+    """
+
+    bodies: tuple[bytes, ...] = field(repr=False)
+    prompts: int
+    with_usage: bool
+
+
+def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: int) -> EngineRequest:
+    """Return what the engine is asked.
 
     Args:
         request: As the host rebuilt it.
@@ -61,30 +77,65 @@ def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: i
         fields = None
     if not isinstance(fields, dict):
         raise RequestError(400, "invalid_json", "The body is not a JSON object that can be read.")
-    refuse_more_choices(fields)
+    refuse_unsupported(request.operation, fields, where="this model")
+    if request.operation is Operation.CHAT_COMPLETIONS:
+        refuse_other_than_text(fields.get("messages"))
     allowed = FIELDS[request.operation]
     body: dict[str, Any] = {name: value for name, value in fields.items() if name in allowed and value is not None}
     body["model"] = request.model
+    if request.operation is Operation.EMBEDDINGS:
+        return EngineRequest(bodies=(msgspec.json.encode(body),), prompts=1, with_usage=False)
+    choices = _choices(fields)
+    body |= {"id_slot": slot, "cache_prompt": reuse, "n_cache_reuse": 0, "stream": True, "return_progress": True}
+    options = body.get("stream_options")
+    with_usage = not request.stream or (isinstance(options, dict) and options.get("include_usage") is True)
+    if not request.stream:
+        body["stream_options"] = {"include_usage": True}
+    prompt = body.get("prompt")
     prompts = 1
-    if request.operation is not Operation.EMBEDDINGS:
-        body |= {"id_slot": slot, "cache_prompt": reuse, "n_cache_reuse": 0, "stream": True, "return_progress": True}
-        if not request.stream:
-            body["stream_options"] = {"include_usage": True}
-        prompt = body.get("prompt")
-        if isinstance(prompt, list) and prompt and not all(isinstance(item, int) for item in prompt):
-            prompts = len(prompt)
-    return msgspec.json.encode(body), prompts
+    if isinstance(prompt, list) and prompt and not all(isinstance(item, int) for item in prompt):
+        prompts = len(prompt)
+    bodies = [msgspec.json.encode(body)]
+    seed = body.get("seed")
+    for number in range(1, choices):
+        if isinstance(seed, int) and not isinstance(seed, bool):
+            body["seed"] = (seed + number) % _SEED_MAX
+        body["cache_prompt"] = True  # its own prompt, which the slot has just worked on
+        bodies.append(msgspec.json.encode(body))
+    return EngineRequest(bodies=tuple(bodies), prompts=prompts, with_usage=with_usage)
 
 
-def refuse_more_choices(fields: dict[str, Any]) -> None:
-    """Refuse `n` beyond 1: the engine copies the prompt's state into other slots, whose keys then lie.
+def _choices(fields: dict[str, Any]) -> int:
+    """Return how many choices are asked for.
 
     Raises:
-        RequestError: More than one choice is asked for.
+        RequestError: None, too many, or no number.
     """
-    for name in ("n", "best_of"):
-        if fields.get(name) not in (None, 1):
-            raise RequestError(400, "unsupported_value", f"This model gives one choice: {name} must be 1.", param=name)
+    choices = fields.get("n")
+    if choices is None:
+        return 1
+    if not isinstance(choices, int) or isinstance(choices, bool) or not 1 <= choices <= _CHOICES_MAX:
+        words = f"This model gives 1 to {_CHOICES_MAX} choices: n must be a number from 1 to {_CHOICES_MAX}."
+        raise RequestError(400, "unsupported_value", words, param="n")
+    return choices
+
+
+def refuse_other_than_text(messages: object) -> None:
+    """Refuse images, sound and files by their place: this model is loaded without what would read them.
+
+    Raises:
+        RequestError: 400 `unsupported_content`.
+    """
+    for at, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
+        for place, part in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(part, dict) and part.get("type") not in ("text", "refusal"):
+                raise RequestError(
+                    400,
+                    "unsupported_content",
+                    "This model takes text only: choose another model for images, sound or files.",
+                    param=f"messages[{at}].content[{place}]",
+                )
 
 
 def usage_from_timings(timings: dict[str, Any]) -> Usage:
@@ -131,8 +182,9 @@ class Collector:
                 choice["text"] += part.get("text") or ""
             logprobs = part.get("logprobs")
             if isinstance(logprobs, dict):
-                choice["logprobs"] = choice["logprobs"] or {"content": []}
-                choice["logprobs"]["content"] += logprobs.get("content") or []
+                gathered = choice["logprobs"] = choice["logprobs"] or {}
+                for name, values in logprobs.items():
+                    gathered[name] = gathered.get(name, []) + (values or [])
 
     def whole(self) -> bytes:
         """Return the answer as the engine's own server gives it without `stream`."""

@@ -1,7 +1,8 @@
 """A request of the Responses API as one of chat completions, for engines that speak only chat.
 
 What chat cannot say is refused by name and never dropped: a dropped tool or a forgotten conversation would give an
-answer to another question. Nothing is kept between requests, so whatever points at kept state is refused too.
+answer to another question. A host keeps nothing between requests, so whatever points at kept state is refused too:
+the asking node keeps conversations and sends each whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import msgspec
 
 from sealmesh import limits
 from sealmesh.errors import RequestError
+from sealmesh.wire.operations import Operation
+from sealmesh.wire.parameters import PARAMETERS, refuse_unsupported
 
 #: Longer values (instructions, tools, a schema) are not said back: each of three events would hold them.
 _ECHO_MAX: Final = 16 * limits.KIB
@@ -20,21 +23,6 @@ _PARAM_MAX: Final = 64
 
 #: Fields that chat has under the same name.
 _SAME: Final = ("temperature", "top_p", "parallel_tool_calls")
-#: Fields that hold nothing an answer depends on here. `max_tool_calls` bounds built-in tools, and there are none.
-_WITHOUT_EFFECT: Final = (
-    "model", "stream", "stream_options", "user", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-    "max_tool_calls",
-)  # fmt: skip
-#: Fields of which only some values ask for nothing; None does so always.
-_NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
-    "background": (False,),
-    "include": ([],),
-    "store": (False,),
-    "service_tier": ("auto", "default"),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
-}
-_KEEPS: Final = ("previous_response_id", "conversation", "store", "prompt")
 _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
@@ -89,10 +77,10 @@ def chat_from_responses_untrusted(body: bytes, *, model: str, stream: bool) -> C
         if effort.get("effort") is not None:
             chat["reasoning_effort"] = _typed(effort["effort"], (str,), "reasoning.effort")
     _check_metadata(given)
-    known = {*_SAME, *_WITHOUT_EFFECT, "input", "instructions", "max_output_tokens", "tools", "tool_choice", "text"}
-    for name, value in given.items():
-        if name not in known | {"reasoning", "metadata"}:
-            _refuse_unless_neutral(name, value)
+    refuse_unsupported(Operation.RESPONSES, given, where="this engine, for which /v1/responses is translated to chat")
+    for name in given:
+        if name not in PARAMETERS[Operation.RESPONSES]:
+            raise _unsupported(name[:_PARAM_MAX], "this field cannot be used with this engine")
     try:
         return ChatQuestion(body=msgspec.json.encode(chat), echo=_echo(given))
     except (ValueError, OverflowError, RecursionError):  # a number that fits no engine
@@ -231,15 +219,6 @@ def _check_metadata(given: dict[str, Any]) -> None:
     metadata = _typed(given.get("metadata", {}), (dict,), "metadata")
     if len(metadata) > 16 or not all(isinstance(value, str) for value in metadata.values()):
         raise _wrong("metadata", "must be an object of at most 16 strings")
-
-
-def _refuse_unless_neutral(name: str, value: object) -> None:
-    neutral = _NEUTRAL.get(name, ())
-    if any(type(value) is type(one) and value == one for one in neutral):
-        return
-    if name in _KEEPS:
-        raise _unsupported(name, "nothing is kept between requests: send the whole conversation in `input`")
-    raise _unsupported(name[:_PARAM_MAX], "this field, or its value, cannot be used with this engine")
 
 
 def _typed(value: Any, kinds: tuple[type, ...], place: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from openai.types import Completion
 from openai.types.responses import Response
 
 from sealmesh.backend.base import BackendAnswer, BackendRequest, Usage
@@ -97,7 +98,7 @@ async def test_a_stream_is_what_the_engine_says(backend: LlamaBackend) -> None:
             "handle_chat_completions",
             {"messages": HELLO, "logprobs": True, "top_logprobs": 2},
         ),
-        (Operation.COMPLETIONS, "handle_completions", {"prompt": ["One two", "A b c"], "logprobs": 1}),
+        (Operation.COMPLETIONS, "handle_completions", {"prompt": ["One two", "A b c"]}),
         (Operation.COMPLETIONS, "handle_completions", {"prompt": "Once"}),
     ],
 )
@@ -161,7 +162,7 @@ async def test_the_context_that_is_named_is_no_more_than_the_model_can(model_fil
             ]
         },
         {"messages": HELLO, "max_tokens": "seven"},
-        {"messages": HELLO, "n": 2},
+        {"messages": HELLO, "n": 20},
         {"messages": HELLO, "tools": 3},
     ],
 )
@@ -169,6 +170,30 @@ async def test_what_cannot_be_answered_is_a_400_in_openais_form(backend: LlamaBa
     status, data, _ = await say(backend, body)
     assert status == 400
     assert set(json.loads(data)["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_choices_are_made_one_after_the_other(backend: LlamaBackend) -> None:
+    body = {"messages": HELLO, "max_tokens": 4, "temperature": 2, "seed": 5}
+    status, data, usage = await say(backend, {**body, "n": 3})
+    assert status == 200
+    ours = [choice["message"]["content"] for choice in json.loads(data)["choices"]]
+    alone = [json.loads((await say(backend, {**body, "seed": 5 + i}))[1]) for i in range(3)]
+    assert ours == [one["choices"][0]["message"]["content"] for one in alone]
+    assert usage is not None
+    assert (usage.completion_tokens, usage.prompt_tokens) == (12, alone[0]["usage"]["prompt_tokens"])
+    _, data, _ = await say(backend, {**body, "n": 2}, stream=True)
+    events = [json.loads(line[6:]) for line in data.split(b"\n\n") if line.startswith(b"data: {")]
+    assert {choice["index"] for event in events for choice in event["choices"]} == {0, 1}
+
+
+async def test_completions_have_log_probabilities_in_their_own_shape(backend: LlamaBackend) -> None:
+    body = {"prompt": ["One two", "A b c"], "logprobs": 2, "max_tokens": 2, "temperature": 0}
+    _, data, _ = await say(backend, body, operation=Operation.COMPLETIONS)
+    for choice in Completion.model_validate_json(data).choices:
+        assert choice.logprobs is not None
+        assert "".join(choice.logprobs.tokens or []) == choice.text
+        assert [len(top) for top in choice.logprobs.top_logprobs or []] == [2, 2]
+        assert choice.logprobs.text_offset == [0, len((choice.logprobs.tokens or [""])[0])]
 
 
 async def test_responses_say_the_same_as_chat(backend: LlamaBackend) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from sealmesh.backend.base import BackendRequest
 from sealmesh.backend.llama_answer import LlamaAnswer
+from sealmesh.backend.llama_request import EngineRequest
 from sealmesh.errors import BackendError
 from sealmesh.wire.operations import Operation
 
@@ -22,9 +23,15 @@ TOO_LONG = b'{"error":{"code":400,"message":"exceeds the available context size"
 
 
 def answer_to(
-    *, stream: bool = True, operation: Operation = Operation.CHAT_COMPLETIONS, prompts: int = 1
+    *,
+    stream: bool = True,
+    operation: Operation = Operation.CHAT_COMPLETIONS,
+    prompts: int = 1,
+    choices: int = 1,
+    with_usage: bool = False,
 ) -> LlamaAnswer:
-    return LlamaAnswer(BackendRequest(operation=operation, model="m", body=b"{}", stream=stream), prompts)
+    asked = EngineRequest(bodies=(b"{}",) * choices, prompts=prompts, with_usage=with_usage)
+    return LlamaAnswer(BackendRequest(operation=operation, model="m", body=b"{}", stream=stream), asked)
 
 
 def engine(
@@ -41,7 +48,7 @@ def engine(
 
 
 async def run(answer: LlamaAnswer, events: Sequence[bytes], then: BaseException | None = None) -> bytes:
-    await asyncio.to_thread(answer.run, engine(events, then), b"{}")
+    await asyncio.to_thread(answer.run, engine(events, then))
     await answer.bridge.opened()
     if answer.refusal is not None:
         return await answer.refusal.read()
@@ -107,7 +114,7 @@ async def test_a_failing_callback_fails_the_answer_and_stops_the_engine(stream: 
     def call(_: bytes, on_event: Callable[[bytes], bool]) -> None:
         seen.append(on_event(b'not JSON, but "timings": in it'))
 
-    await asyncio.to_thread(answer.run, call, b"{}")
+    await asyncio.to_thread(answer.run, call)
     assert seen == [True]
     with pytest.raises(BackendError) as failed:
         await answer.read()
@@ -135,12 +142,12 @@ async def test_closing_stops_at_the_next_event_and_before_the_first() -> None:
                 asyncio.run_coroutine_threadsafe(answer.close(), loop).result()
 
     loop = asyncio.get_running_loop()
-    await asyncio.to_thread(answer.run, call, b"{}")
+    await asyncio.to_thread(answer.run, call)
     assert count == 10
 
     never = answer_to()
     await never.close()
     await never.close()
-    await asyncio.to_thread(never.run, engine([], AssertionError("was called")), b"{}")
+    await asyncio.to_thread(never.run, engine([], AssertionError("was called")))
     with pytest.raises(BackendError, match="stopped"):
         await never.read()

@@ -16,8 +16,8 @@ def build(
 ) -> tuple[dict[str, Any], int]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = BackendRequest(operation=operation, model="m", body=data, stream=stream)
-    made, prompts = build_request(request, slot=3, reuse=False, context=128)
-    return json.loads(made), prompts
+    made = build_request(request, slot=3, reuse=False, context=128)
+    return json.loads(made.bodies[0]), made.prompts
 
 
 def test_fields_that_may_pass_pass() -> None:
@@ -47,10 +47,31 @@ def test_prompts_are_counted(prompt: Any, prompts: int) -> None:
     assert build({"prompt": prompt}, operation=Operation.COMPLETIONS)[1] == prompts
 
 
-@pytest.mark.parametrize("body", [{"n": 2}, {"n": 0}, {"best_of": 2}, {"n": "1"}])
-def test_more_choices_are_refused(body: Any) -> None:
-    with pytest.raises(RequestError, match="one choice"):
-        build(body)
+@pytest.mark.parametrize("n", [0, 17, "1", True, -1, 2.0])
+def test_choices_that_cannot_be_made_are_refused(n: Any) -> None:
+    with pytest.raises(RequestError, match="1 to 16") as refused:
+        build({"n": n})
+    assert (refused.value.status, refused.value.param) == (400, "n")
+
+
+def test_each_choice_is_a_request_with_a_seed_of_its_own() -> None:
+    data = json.dumps({"messages": [], "n": 3, "seed": (1 << 32) - 2}).encode()
+    request = BackendRequest(operation=Operation.CHAT_COMPLETIONS, model="m", body=data, stream=True)
+    bodies = [json.loads(body) for body in build_request(request, slot=1, reuse=False, context=128).bodies]
+    assert [body["seed"] for body in bodies] == [(1 << 32) - 2, 0, 1]  # never the one that means a random seed
+    assert [body["cache_prompt"] for body in bodies] == [False, True, True]  # the slot's state is this prompt's own
+    assert all("n" not in body and body["id_slot"] == 1 for body in bodies)
+
+
+@pytest.mark.parametrize(
+    "part", [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}, {"type": "input_audio"}, {}]
+)
+def test_a_model_of_text_refuses_other_parts_by_their_place(part: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "y"}, part]}]
+    with pytest.raises(RequestError, match="text only") as refused:
+        build({"messages": messages})
+    assert (refused.value.status, refused.value.code) == (400, "unsupported_content")
+    assert refused.value.param == "messages[1].content[1]"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"null", b"[" * 20_000, b"\xff"])
