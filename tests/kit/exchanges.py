@@ -363,7 +363,7 @@ class World:
                 yield world
                 await world.settle()
             finally:
-                for task in world._own_tasks:
+                for task in tuple(world._own_tasks):
                     task.cancel()
 
     def add(
@@ -471,3 +471,4 @@ class World:
     def _spawn(self, work: Any) -> None:
         task = self._group.create_task(work)
         self._own_tasks.add(task)
+        task.add_done_callback(self._own_tasks.discard)
