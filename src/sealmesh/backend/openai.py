@@ -201,7 +201,8 @@ def _check_head(response: Response) -> None:
     """Refuse answers that are not the engine's word on this request.
 
     Raises:
-        BackendError: A redirect, an encoded body, or a refusal of this host's key (which is not the asker's doing).
+        BackendError: A redirect, an encoded body, a status that no answer has, or a refusal of this host's key (which
+            is not the asker's doing).
     """
     if response.headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
         raise BackendError(502, "engine_broken", "The engine encoded its answer though it was asked not to.")
@@ -209,6 +210,8 @@ def _check_head(response: Response) -> None:
         raise BackendError(502, "backend_refused", "The engine refuses this host: its operator has to set an API key.")
     if 300 <= response.status < 400:
         raise BackendError(502, "engine_broken", "The engine redirects; redirects are not followed.")
+    if response.status != 200 and not 400 <= response.status <= 599:
+        raise BackendError(502, "engine_broken", "The engine answered with a status that no answer has.")
 
 
 def _passed_headers(response: Response) -> tuple[tuple[str, str], ...]:

@@ -303,8 +303,10 @@ async def test_a_stream_without_its_proper_end_is_an_error(engine: FakeEngine, s
         b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
         whole(b"\x1f\x8b", headers="content-encoding: gzip\r\n"),
         whole(b"", status="307 Temporary Redirect", headers="location: http://elsewhere/\r\n"),
+        whole(b"{}", status="600 Oh"),
+        whole(b"{}", status="204 No Content"),
     ],
-    ids=["long header", "many headers", "two lengths", "bad chunk", "upgrade", "gzip", "redirect"],
+    ids=["long header", "many headers", "two lengths", "bad chunk", "upgrade", "gzip", "redirect", "600", "204"],
 )
 async def test_http_that_breaks_the_rules_is_an_error(engine: FakeEngine, script: bytes) -> None:
     with pytest.raises(BackendError) as failed:
