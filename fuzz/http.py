@@ -13,6 +13,7 @@ from sealmesh.api.heads import check_unfinished_head_untrusted, parse_head_untru
 from sealmesh.backend.responses import Answered, response_from_chat_untrusted
 from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
 from sealmesh.backend.responses_request import chat_from_responses_untrusted
+from sealmesh.backend.usage_events import CountsRemover
 from sealmesh.errors import BackendError, BusyError, RemoteProtocolError
 from sealmesh.host.rebuild import rebuild_request_untrusted
 from sealmesh.wire.operations import Operation
@@ -65,6 +66,16 @@ def _rebuild(data: bytes) -> None:
     holds(request.operation is HEAD.operation)
 
 
+def _counts(data: bytes) -> None:
+    remover = CountsRemover()
+    out = b""
+    for start in range(0, len(data), 9):
+        out += remover.feed_untrusted(data[start : start + 9])
+    out += remover.finish()
+    holds(len(out) <= len(data))
+    holds(b'"choices":[]' in data or b'"choices": []' in data or out == data)
+
+
 def _responses_request(data: bytes) -> None:
     for stream in (False, True):
         chat_from_responses_untrusted(data, model="m", stream=stream)
@@ -93,5 +104,6 @@ HARNESS = Harness(
         lambda data: response_from_chat_untrusted(data, _ANSWERED), (BackendError,), [_WHOLE, _STREAM]
     ),
     responses_stream=Target(_responses_stream, (BackendError,), [_STREAM]),
+    counts=Target(_counts, (BackendError,), [_STREAM, b'data: {"choices":[],"usage":{}}\n\ndata: [DONE]\n\n']),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )

@@ -55,11 +55,55 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeStatus:
-    """Counts since start. `failed_by_reason` is keyed by stable codes."""
+    """Counts since start, asked and served together. `failed_by_reason` is keyed by stable codes."""
 
     open: int = 0
     done: int = 0
     failed_by_reason: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteStatus:
+    """Whole answers by who gave them and how. `model` is a peer's text: escape before showing."""
+
+    model: str
+    host: str
+    sealed: str
+    tier: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStatus:
+    """How long first tokens took. `buckets` are upper bounds in seconds and how many were at most so long."""
+
+    model: str
+    sealed: str
+    buckets: tuple[tuple[float, int], ...]
+    count: int
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedStatus:
+    """What this node's own apps asked for and got since start."""
+
+    open: int = 0
+    done: int = 0
+    failed_by_reason: dict[str, int] = field(default_factory=dict)
+    routes: tuple[RouteStatus, ...] = ()
+    first_token: tuple[LatencyStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedStatus:
+    """What this host answered to other nodes since start."""
+
+    open: int = 0
+    done: int = 0
+    refused_by_reason: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +130,5 @@ class NodeStatus:
     tokens: TokenStatus
     policy_minimum: str
     uptime_s: float
+    asked: AskedStatus = field(default_factory=AskedStatus)
+    served: ServedStatus | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import secrets
@@ -15,6 +16,7 @@ from sealmesh.backend.answers import WholeAnswer, engine_error, error_answer, us
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
 from sealmesh.backend.engine_http import Address, Connection, Pool, Response, exchange
 from sealmesh.backend.translated import ask_as_chat
+from sealmesh.backend.usage_events import CountsRemover, asking_for_counts
 from sealmesh.errors import BackendError, ConfigError
 from sealmesh.wire.operations import RESPONSE_HEADERS, Operation
 
@@ -22,6 +24,9 @@ _log = logging.getLogger("sealmesh.backend")
 
 _SALT_LABEL: Final = b"sealmesh/1 cache salt\x00"
 _CONNECTIONS_MAX: Final = 256
+_INLINE_MAX: Final = 256 * limits.KIB  # a larger body is changed beside the event loop: it takes milliseconds
+#: Streams that say their token counts only when they are asked to.
+_COUNTED: Final = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
 _MODELS_BODY_MAX: Final = limits.MIB
 _START_TIMEOUT_S: Final = 10.0
 _HEADER_VALUE_MAX: Final = 256
@@ -111,12 +116,10 @@ class OpenAIBackend(Backend):
         """
         if request.operation is Operation.RESPONSES and not self._options.responses:
             return await ask_as_chat(self.ask, request)
-        body = request.body
-        if self._options.cache_salt:
-            try:
-                body = salted(body, request.cache_key)
-            except (msgspec.DecodeError, RecursionError):
-                return error_answer(400, "invalid_json", "The body is not a JSON object that can be read.")
+        try:
+            body, takes_counts = await self._body_for(request)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return error_answer(400, "invalid_json", "The body is not a JSON object that can be read.")
         # Built from the table of operations: nothing that the asker wrote stands in the head (A24).
         path = self._address.prefix + request.operation.path.removeprefix("/v1")
         accept = "text/event-stream" if request.stream else "application/json"
@@ -131,7 +134,21 @@ class OpenAIBackend(Backend):
         except BaseException:
             self._pool.give_back(connection, reusable=False)
             raise
-        return _EngineAnswer(self._pool, connection, response, request)
+        return _EngineAnswer(self._pool, connection, response, request, takes_counts=takes_counts)
+
+    async def _body_for(self, request: BackendRequest) -> tuple[bytes, bool]:
+        """Return what the engine gets, and whether the app takes the event with the counts."""
+        if len(request.body) <= _INLINE_MAX:
+            return self._make_body(request)
+        return await asyncio.to_thread(self._make_body, request)
+
+    def _make_body(self, request: BackendRequest) -> tuple[bytes, bool]:
+        body, takes_counts = request.body, True
+        if self._options.cache_salt:
+            body = salted(body, request.cache_key)
+        if request.stream and request.operation in _COUNTED:
+            body, takes_counts = asking_for_counts(body)
+        return body, takes_counts
 
     def _head(self, method: str, path: str, *, accept: str, length: int = 0) -> bytes:
         lines = [
@@ -248,7 +265,9 @@ async def _read_all(connection: Connection, response: Response, most: int, pool:
 class _EngineAnswer(BackendAnswer):
     """An answer as it comes from the engine."""
 
-    def __init__(self, pool: Pool, connection: Connection, response: Response, request: BackendRequest) -> None:
+    def __init__(
+        self, pool: Pool, connection: Connection, response: Response, request: BackendRequest, *, takes_counts: bool
+    ) -> None:
         self.status = response.status
         self.headers = _passed_headers(response)
         self._pool = pool
@@ -259,9 +278,20 @@ class _EngineAnswer(BackendAnswer):
         self._tail = b""
         self._done = False
         self._closed = False
+        self._remover = None if takes_counts or not self._events else CountsRemover()
+        self._out = b""  # has come through the remover, and waits
 
     async def read(self) -> bytes:
         """Return what has come since the last call."""
+        if self._remover is None:
+            return await self._read()
+        while not self._out and not self._done:
+            data = await self._read()
+            self._out = self._remover.feed_untrusted(data) if data else self._remover.finish()
+        data, self._out = self._out[: limits.BACKEND_CHUNK], self._out[limits.BACKEND_CHUNK :]
+        return data
+
+    async def _read(self) -> bytes:
         response = self._response
         while not response.body and not response.complete:
             if self._closed:
@@ -287,7 +317,7 @@ class _EngineAnswer(BackendAnswer):
     @property
     def ready(self) -> bool:
         """See `BackendAnswer.ready`."""
-        return bool(self._response.body) or self._response.complete
+        return bool(self._out) or bool(self._response.body) or self._response.complete
 
     def _end_of_connection(self) -> None:
         """The engine has closed: right only for events that end with the connection, and have said that they end."""

@@ -195,6 +195,7 @@ class SealedAnswer(Answer):
     def hand_over(self, counted: OpenRequest) -> None:
         """The app gets this answer: from now on there is no other, and this one's end is the request's end."""
         self._counted = counted
+        counted.answered_by(self.proof)
         if self._trailer is not None:
             self._count_done(self._trailer)
 
@@ -209,6 +210,8 @@ class SealedAnswer(Answer):
                 data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
                 self._pending.clear()
                 self._watch.body_came()
+                if self._counted is not None:
+                    self._counted.began()
                 return data
             if self._trailer is not None:
                 return b""

@@ -122,7 +122,7 @@ class Dialer(Asker):
 
     async def ask(self, request: AppRequest) -> Answer:
         """See `Asker.ask`."""
-        counted = self._counters.asked()
+        counted = self._counters.asked(model=request.model, stream=request.stream)
         try:
             candidates = order(self._directory, request.model, self._now(), rtt_ms=self._rtt_ms)
             answer = await self._ask_in_turn(request, candidates)

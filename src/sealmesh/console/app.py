@@ -21,6 +21,7 @@ from sealmesh.api.heads import RequestHead
 from sealmesh.api.http import HttpServer
 from sealmesh.api.reply import SSE, Reply
 from sealmesh.api.source import StatusSource
+from sealmesh.console.metrics import CONTENT_TYPE, render
 from sealmesh.errors import ConfigError
 from sealmesh.limits import CONSOLE_BODY_MAX, CONSOLE_CONNECTIONS_MAX, EVENTS_KEEPALIVE_S, SHUTDOWN_GRACE_S
 from sealmesh.status import NodeStatus
@@ -105,6 +106,9 @@ class ConsoleHandler:
         if head.path == "/api/status":
             reply.send(200, msgspec.json.encode(self._status.snapshot()))
             return OK
+        if head.path == "/metrics":
+            reply.send(200, render(self._status.snapshot()), content_type=CONTENT_TYPE)
+            return OK
         if head.path == "/api/events":
             return await self._events(head, reply)
         if head.path == "/api/stop":
@@ -114,7 +118,7 @@ class ConsoleHandler:
         return OK
 
     def _allowed(self, path: str) -> str:
-        if path in self._pages or path in ("/api/status", "/api/events"):
+        if path in self._pages or path in ("/api/status", "/api/events", "/metrics"):
             return "GET, HEAD, OPTIONS"
         return "POST, OPTIONS" if path == "/api/stop" else ""
 

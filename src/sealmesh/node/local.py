@@ -54,7 +54,7 @@ class LocalAsker(Asker):
 
     async def ask(self, request: AppRequest) -> Answer:
         """See `Asker.ask`."""
-        counted = self._counters.asked()
+        counted = self._counters.asked(model=request.model, stream=request.stream)
         try:
             inner = await self._backend.ask(await self._rebuild(request))
         except BaseException as error:
@@ -63,6 +63,7 @@ class LocalAsker(Asker):
         proof = AnswerProof(
             host=self._endpoint_id.hex(), sealed="local", tier="local", evidence="", exchange=self._random(16).hex()
         )
+        counted.answered_by(proof)
         return _LocalAnswer(inner, proof, counted)
 
     async def _rebuild(self, request: AppRequest) -> BackendRequest:
@@ -109,7 +110,9 @@ class _LocalAnswer(Answer):
             self._error = error
             self._counted.failed(error)
             raise
-        if not data:
+        if data:
+            self._counted.began()
+        else:
             self._ended = True
             usage = self._inner.usage
             self._counted.done(

@@ -88,5 +88,7 @@ def _still(status: NodeStatus) -> tuple[object, ...]:
         peers,
         (exchanges.open, exchanges.done, tuple(sorted(exchanges.failed_by_reason.items()))),
         status.tokens,
+        status.asked,
+        status.served,
         status.policy_minimum,
     )

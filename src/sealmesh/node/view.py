@@ -15,7 +15,7 @@ from sealmesh.host.serve import HostCounters
 from sealmesh.identity.grants import Role
 from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.suites import Suite
-from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, TokenStatus
+from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, ServedStatus, TokenStatus
 from sealmesh.transport.base import EndpointAddress, PathKind
 
 _SEALED_PREFIX: Final = "sealed:"
@@ -152,14 +152,15 @@ def snapshot(
     uptime_s: float,
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
-    exchanges = asked.status()
-    if served is not None:
-        failed = dict(exchanges.failed_by_reason)
-        for reason, count in served.refused.items():
-            failed[f"served_{reason}"] = failed.get(f"served_{reason}", 0) + count
-        exchanges = ExchangeStatus(
-            open=exchanges.open + served.open, done=exchanges.done + served.done, failed_by_reason=failed
-        )
+    own = asked.status()
+    failed = dict(own.failed_by_reason)
+    for reason, count in served.refused.items() if served is not None else ():
+        failed[f"served_{reason}"] = failed.get(f"served_{reason}", 0) + count
+    exchanges = ExchangeStatus(
+        open=own.open + (served.open if served is not None else 0),
+        done=own.done + (served.done if served is not None else 0),
+        failed_by_reason=failed,
+    )
     return NodeStatus(
         version=__version__,
         endpoint_id=own_id.hex(),
@@ -185,4 +186,8 @@ def snapshot(
         ),
         policy_minimum=policy_minimum,
         uptime_s=round(uptime_s, 1),
+        asked=own,
+        served=None
+        if served is None
+        else ServedStatus(open=served.open, done=served.done, refused_by_reason=dict(served.refused)),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conftest import FakeEngine
 
 BODY = b'{"model":"m","messages":[]}'
+COUNTS_TOO = b'{"model":"m","messages":[],"stream_options":{"include_usage":true}}'
 USAGE = b'{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}'
 EVENTS = [b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b"data: " + USAGE + b"\n\n", b"data: [DONE]\n\n"]
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -232,7 +233,7 @@ async def test_only_headers_that_matter_come_back(engine: FakeEngine) -> None:
 
 
 async def test_a_stream_in_chunks(engine: FakeEngine) -> None:
-    answer, data = await ask(engine, chunked(*EVENTS), request_for(stream=True))
+    answer, data = await ask(engine, chunked(*EVENTS), request_for(COUNTS_TOO, stream=True))
     assert data == b"".join(EVENTS)
     assert answer.usage == Usage(prompt_tokens=4, completion_tokens=2)
 
@@ -244,13 +245,51 @@ async def test_a_stream_byte_by_byte(engine: FakeEngine) -> None:
             await writer.drain()
             await asyncio.sleep(0)
 
-    _, data = await ask(engine, script, request_for(stream=True))
+    _, data = await ask(engine, script, request_for(COUNTS_TOO, stream=True))
     assert data == b"".join(EVENTS)
+
+
+@pytest.mark.parametrize("pieces", [EVENTS, [b"".join(EVENTS)], [bytes([one]) for one in b"".join(EVENTS)]])
+@pytest.mark.parametrize("operation", [Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS])
+async def test_counts_are_asked_for_and_taken_out_again(
+    engine: FakeEngine, pieces: list[bytes], operation: Operation
+) -> None:
+    for body in (BODY, b'{"model":"m","stream_options":{"include_usage":false,"x":1}}', b'{"stream_options":null}'):
+        answer, data = await ask(engine, chunked(*pieces), request_for(body, stream=True, operation=operation))
+        assert data == EVENTS[0] + EVENTS[2]
+        assert answer.usage == Usage(prompt_tokens=4, completion_tokens=2)
+        sent = json.loads(engine.seen[-1].body)
+        assert sent["stream_options"]["include_usage"] is True
+        assert {name: sent[name] for name in json.loads(body) if name != "stream_options"} == {
+            name: value for name, value in json.loads(body).items() if name != "stream_options"
+        }
+
+
+async def test_a_request_without_a_stream_is_passed_on_as_it_is(engine: FakeEngine) -> None:
+    await ask(engine, whole(b"{}"), request_for())
+    assert engine.seen[-1].body == BODY
+
+
+async def test_an_answer_that_looks_like_counts_stays(engine: FakeEngine) -> None:
+    events = [
+        b'data: {"choices":[{"delta":{"content":"\\"choices\\":[]"}}]}\n\n',
+        b'data: {"choices":[],"prompt_filter_results":[]}\n\n',
+        b'data: {"choices": [], broken\n\n',
+        b'data: {"choices":[{"delta":{"tool_calls":[{"x":{"choices":[],"usage":{}}}]}}]}\n\n',
+        EVENTS[2],
+    ]
+    _, data = await ask(engine, chunked(b"".join(events)), request_for(stream=True))
+    assert data == b"".join(events)
+
+
+async def test_an_event_without_an_end_is_not_held_for_ever(engine: FakeEngine) -> None:
+    with pytest.raises(BackendError, match="too long"):
+        await ask(engine, chunked(b"data: " + b"x" * (limits.SSE_EVENT_MAX + 1)), request_for(stream=True))
 
 
 async def test_a_stream_that_ends_with_the_connection(engine: FakeEngine) -> None:
     script = SSE_HEAD + b"\r\n" + b"".join(EVENTS) + engine.CLOSE
-    _, data = await ask(engine, script, request_for(stream=True))
+    _, data = await ask(engine, script, request_for(COUNTS_TOO, stream=True))
     assert data == b"".join(EVENTS)
 
 

@@ -67,6 +67,13 @@ async def test_an_answer_comes_whole_with_its_proof_and_counts(stream: bool, sui
         status = world.counters.status()
         assert (status.open, status.done, status.failed_by_reason) == (0, 1, {})
         assert world.counters.completion_tokens == host.counters.completion_tokens > 0
+        (route,) = status.routes
+        assert (route.model, route.host, route.sealed, route.requests) == ("echo", host.id.hex(), suite.label, 1)
+        assert (route.prompt_tokens, route.completion_tokens) == (
+            host.counters.prompt_tokens,
+            host.counters.completion_tokens,
+        )
+        assert [one.count for one in status.first_token] == [1] * stream
         assert await answer.read() == b""
         await answer.close()
 
