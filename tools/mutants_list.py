@@ -18,6 +18,17 @@ _A07 = _A + "a07_proven_machine_is_not_the_serving_machine.py"
 _LINKS = ("unit/mesh/test_links.py", _A + "a16_links.py", _A + "a12_silent_streams.py")
 
 CHECKS: list[Check] = [
+    # --- hardening ---
+    *_of("hardening/posture.py", "unit/hardening/test_posture.py", require_controls="return"),
+    *_of(
+        "hardening/linux.py",
+        "unit/hardening/test_linux.py",
+        apply_not_dumpable="drop: kernel.prctl(kernel.SET_DUMPABLE",
+        apply_no_core_dumps="drop: resource.setrlimit(",
+        apply_mdwe="drop: kernel.prctl(kernel.SET_MDWE",
+    ),
+    *_of("hardening/seccomp.py", "unit/hardening/test_seccomp.py", apply_seccomp="drop: syscall(machine.seccomp"),
+    *_of("hardening/landlock.py", "unit/hardening/test_landlock.py", apply_landlock="drop: syscall(_RESTRICT"),
     # --- the sealed exchange ---
     *_of(
         "sealed/machine.py",

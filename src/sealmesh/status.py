@@ -118,7 +118,7 @@ class TokenStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """The whole of `/api/status`."""
+    """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`."""
 
     version: str
     endpoint_id: str
@@ -129,6 +129,7 @@ class NodeStatus:
     exchanges: ExchangeStatus
     tokens: TokenStatus
     policy_minimum: str
+    posture: dict[str, str] = field(default_factory=dict)
     uptime_s: float
     asked: AskedStatus = field(default_factory=AskedStatus)
     served: ServedStatus | None = None

@@ -38,7 +38,7 @@ class WaitingNode(NodeProcess):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a22_a_host_that_is_stopped_leaves_no_key(tmp_path: Path, number: signal.Signals) -> None:
-    with WaitingNode("serve", home=tmp_path / "host", arguments=["--backend", "echo:"]) as node:
+    with WaitingNode("serve", home=tmp_path / "host", arguments=["--backend", "echo:", "--no-hardening"]) as node:
         node.wait_for("ready")
         try:
             candidates = [page[:32] for page in pages_for_keys(node.pid) if any(page[:32]) and not any(page[32:])]

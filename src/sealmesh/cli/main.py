@@ -44,9 +44,9 @@ def _drop_what_nobody_reads() -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     if arguments is None:
-        from sealmesh.cli.handover import hide_ticket
+        from sealmesh.cli.handover import start_anew
 
-        hide_ticket()  # before anything slow: until then the ticket can be seen from outside
+        start_anew()  # before anything slow: until then a ticket can be seen, and others chose what code runs
         arguments = sys.argv[1:]
     from sealmesh.cli.app import app
     from sealmesh.cli.arguments import fill_optional_values

@@ -11,10 +11,14 @@ from typing import Any, Final
 
 from sealmesh.cli.events import Emit, make_emit, start_logging
 from sealmesh.cli.failures import EXIT_RIGHT
-from sealmesh.cli.handover import receive_ticket
+from sealmesh.cli.handover import UNHARDENED, receive_ticket
 from sealmesh.config.load import load_settings
 from sealmesh.config.settings import Mode, Settings
+from sealmesh.hardening.process import harden_process, unhardened_process
 
+_UNHARDENED_WARNING: Final = (
+    f"{UNHARDENED}: programs of this user can read prompts and keys in this process; for developers only"
+)
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -27,17 +31,26 @@ def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
 
     Raises:
         ConfigError: A setting cannot be used.
+        HardeningError: A control that the operator demands is not in force.
         SealmeshError: The node could not start or go on.
     """
+    # Before any secret is read. In an isolated start all of it is done already, and only told here.
+    unhardened = bool(flags.get("no_hardening"))
+    posture = unhardened_process(f"{UNHARDENED} was given") if unhardened else harden_process()
     settings = gather(mode, flags)
     emit = make_emit(settings.log_format)
     start_logging(settings.log_format, emit)
     for warning in settings.warnings:
         emit({"event": "warning", "level": "warning", "message": warning})
-    from sealmesh.node.run import run  # the whole house: only when a node is wanted, and its settings are right
+    if unhardened:
+        emit({"event": "warning", "level": "warning", "message": _UNHARDENED_WARNING})
+    # The whole house: only when a node is wanted, and its settings are right.
+    from sealmesh.node.confine import confine
+    from sealmesh.node.run import run
 
+    posture = confine(settings, posture)  # before any thread
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(until_stopped(run(settings, emit), emit))
+        return runner.run(until_stopped(run(settings, emit, posture=posture), emit))
 
 
 def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:

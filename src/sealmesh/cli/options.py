@@ -10,6 +10,7 @@ import typer
 _MODEL = "What is served"
 _JOIN = "The mesh"
 _POLICY = "What hosts must prove"
+_PROTECTION = "Protection of this process"
 _LOCAL = "API and console on this machine"
 _NETWORK = "Network"
 _GENERAL = "General"
@@ -78,6 +79,14 @@ AllowPlainHosts = Annotated[bool, _not_yet("--allow-plain-hosts")]
 Policy = Annotated[str | None, _option("--policy", "FILE", "The policy; policy.toml in the home by default.", _POLICY)]
 SaveEvidence = Annotated[
     str | None, _option("--save-evidence", "DIR", "Save what hosts prove, for `sealmesh verify`.", _POLICY)
+]
+
+RequireHardening = Annotated[
+    str | None,
+    _option("--require-hardening", "LIST", "Do not start without these controls, as seccomp,landlock.", _PROTECTION),
+]
+NoHardening = Annotated[
+    bool, _switch("--no-hardening", "For developers: put no control in force; hosts say so of themselves.", _PROTECTION)
 ]
 
 Port = Annotated[str | None, _option("--port", "PORT", "The API; 9337 by default, 0 picks a free one.", _LOCAL)]

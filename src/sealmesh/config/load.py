@@ -49,6 +49,7 @@ class _Option:
         in_file: Whether the configuration file may hold it; secrets may not stand there.
         rival: Another setting that fills the same place; the same source may give only one of the two.
         serving: Whether it means anything only where a model is served.
+        only_flag: Whether it is given on the command line only.
         missing: Why this version refuses it, where it does: what is not built yet is never accepted in silence.
     """
 
@@ -58,6 +59,7 @@ class _Option:
     in_file: bool = True
     rival: str = ""
     serving: bool = False
+    only_flag: bool = False
     missing: str = ""
 
 
@@ -93,6 +95,9 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         ),
         _option("policy", "policy", parse.as_path),
         _option("save_evidence", "save_evidence", parse.as_path),
+        _option("require_hardening", "require_hardening", parse.as_controls),
+        # Put in force before any file is read, so only a flag can say it; nor is a variable enough to take it away.
+        _option("no_hardening", "no_hardening", parse.as_flag, only_flag=True, environment=""),
         _option("listen", "listen", parse.as_ip),
         _option("port", "port", parse.whole_number(0, 65_535)),
         _option("console_port", "console_port", parse.whole_number(0, 65_535)),
@@ -223,7 +228,7 @@ def _refuse_misspelt_environment(environment: Mapping[str, str]) -> None:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    found = ((key, environment.get(option.environment)) for key, option in OPTIONS.items())
+    found = ((key, environment.get(option.environment)) for key, option in OPTIONS.items() if not option.only_flag)
     return {key: value for key, value in found if value}
 
 
@@ -244,8 +249,10 @@ def _from_file(path: Path) -> dict[str, object]:
     for key in values:
         option = OPTIONS.get(key)
         if option is None:
-            usable = (name for name, known in OPTIONS.items() if known.in_file)
+            usable = (name for name, known in OPTIONS.items() if known.in_file and not known.only_flag)
             raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, usable)}")
+        if option.only_flag:
+            raise ConfigError(f"{path}: {key} is given on the command line only, as {_flag_name(key)}")
         if not option.in_file:
             raise ConfigError(f"{path}: {key} is a secret; keep it in a file of its own and name that as {key}_file")
     return values
@@ -302,6 +309,8 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(f"what was given to join with is no ticket: one begins with {TICKET_PREFIX}")
     if settings.port and settings.port == settings.console_port and not settings.headless:
         raise ConfigError(f"--port and --console-port are both {settings.port}; change one, or set it to 0")
+    if settings.no_hardening and settings.require_hardening:
+        raise ConfigError("--no-hardening and --require-hardening exclude each other; give one")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together; give both")
     for key in settings.api_keys:

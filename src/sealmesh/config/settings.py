@@ -82,6 +82,8 @@ class Settings:
         plain: Serve without an inference key; refused in this version.
         policy: The policy file, or None for the default policy.
         save_evidence: Save the evidence of each new verdict on a host into this folder; None saves none.
+        require_hardening: Names of controls without which the node does not start.
+        no_hardening: Put no control in force, for developers; the posture says so.
         listen: IP address of the API; the console is on loopback only.
         port: TCP port of the API; 0 picks a free one.
         console_port: TCP port of the console; 0 picks a free one.
@@ -118,6 +120,8 @@ class Settings:
     plain: bool = False
     policy: Path | None = None
     save_evidence: Path | None = None
+    require_hardening: tuple[str, ...] = ()
+    no_hardening: bool = False
     listen: str = LOOPBACK
     port: int = DEFAULT_PORT
     console_port: int = DEFAULT_CONSOLE_PORT

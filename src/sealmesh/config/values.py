@@ -57,6 +57,15 @@ def as_names(raw: object) -> tuple[str, ...]:
     return found
 
 
+def as_controls(raw: object) -> tuple[str, ...]:
+    """One or more names of controls, as a list or parted by commas; whether there are such is seen where they are."""
+    if isinstance(raw, str):
+        raw = raw.split(",")
+    if not isinstance(raw, list | tuple) or not raw:
+        raise ValueError("expected names of controls, parted by commas")
+    return tuple(dict.fromkeys(as_text(part).lower().replace("-", "_") for part in raw))
+
+
 def whole_number(lowest: int, highest: int) -> Callable[[object], int]:
     """A parser for whole numbers within bounds, both included."""
 

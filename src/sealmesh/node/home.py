@@ -2,7 +2,7 @@
 
 endpoint.key  issuer.key  mesh.json  network.json  revocations  successors.json  sequences.json  suites.json  pins.json
 config.toml  policy.toml          written by the operator
-run/lock  run/node.json           only while a node runs
+run/lock  run/node.json  run/tmp/  only while a node runs
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from sealmesh.identity.keys import EndpointKey, IssuerKey, Random
 from sealmesh.limits import KIB, MIB
 from sealmesh.node.files import (
     FILE_MODE,
+    FOLDER_MODE,
     damaged,
     make_private_folder,
     read_json,
@@ -116,6 +118,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._run = path / "run"
+        self.temporary = self._run / "tmp"
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
@@ -375,6 +378,12 @@ class Home:
             "started_at": state.started_at,
         }
         write_json(self._run / "node.json", document)
+
+    def clear_temporary(self) -> None:
+        """Remove what a crash left among the temporary files. Call with the lock held."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.temporary.mkdir(mode=FOLDER_MODE)
 
     def remove_run(self) -> None:
         """Forget the running node; it is no error if there is none."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from sealmesh.backend.base import Backend, ModelInfo
 from sealmesh.errors import VerificationError
 from sealmesh.hardening.measure import Measurement
-from sealmesh.hardening.memory import can_lock_memory
+from sealmesh.hardening.posture import Posture
 from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.host.prove import HostFacts, Prover, StandingProof
@@ -162,15 +162,15 @@ def measurement_state(measured: Measurement) -> str:
     return f"off: {measured.unblessed[0]}".encode()[:STATEMENT_TEXT_MAX].decode(errors="ignore")
 
 
-def posture_of(backend: Backend, *, try_locking: Callable[[], bool] = can_lock_memory) -> dict[str, str]:
-    """What a host says of its own hardening today (ATTESTATION.md, Posture); self-asserted.
+def posture_of(posture: Posture, backend: Backend | None) -> dict[str, str]:
+    """What a node says of its own protection: of its process, and of where opened prompts go. Self-asserted.
 
     Args:
-        backend: Where opened prompts go.
-        try_locking: Whether key memory can be kept out of swap: tried, not assumed.
+        posture: Of this process.
+        backend: Of a host.
     """
-    return {
-        "backend": backend.place,
-        "shared_prefix_cache": "on" if backend.shared_prefix_cache else "off",
-        "key_memory": "on" if try_locking() else "off: the system's limit on locked memory is spent",
-    }
+    said = dict(posture.texts())
+    if backend is not None:
+        said["backend"] = backend.place
+        said["shared_prefix_cache"] = "on" if backend.shared_prefix_cache else "off"
+    return said

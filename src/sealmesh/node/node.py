@@ -26,6 +26,7 @@ from sealmesh.console.app import ConsoleServer
 from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
 from sealmesh.hardening.measure import Measurement
+from sealmesh.hardening.posture import Posture
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
@@ -73,6 +74,7 @@ class Node:
         mesh: MeshState,
         endpoint: Endpoint,
         backend: Backend | None,
+        posture: Posture,
         suites: tuple[Suite, ...],
         measured: Measurement | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Node:
         self._home = home
         self._emit = emit
         self._policy = policy
+        self._posture = posture_of(posture, backend)
         self._key = key
         self._mesh = mesh
         self._endpoint = PulseEndpoint(endpoint)
@@ -128,7 +131,7 @@ class Node:
             sequences=home.sequences(),
             address=endpoint.address,
             models=self._host.models if self._host else (),
-            posture=self._host.posture if self._host else {},
+            posture=self._posture if self._host else {},
             capabilities=tuple(f"sealed:{suite.value}" for suite in suites) if self._host else (),
             announce=lambda data: self._gossip.publish(data, credentials),
             now=now,
@@ -173,7 +176,7 @@ class Node:
             key=self._key,
             backend=backend,
             suites=suites,
-            posture=posture_of(backend),
+            posture=self._posture,
             measured=measured,
             take_proof=lambda proof: self._publisher.take_proof(proof),
             take_epochs=lambda content: self._publisher.take_epochs(content),
@@ -245,6 +248,7 @@ class Node:
             asked=self._counters,
             served=self._host.counters if self._host else None,
             policy_minimum=self._policy.minimum.label,
+            posture=self._host.posture if self._host else self._posture,
             uptime_s=elapsed() - self._started_at,
         )
 

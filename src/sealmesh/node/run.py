@@ -16,6 +16,7 @@ from sealmesh.config import Settings
 from sealmesh.console.app import LOOPBACK
 from sealmesh.errors import ConfigError, NotAdmittedError, TransportError
 from sealmesh.hardening.measure import Measurement, measure
+from sealmesh.hardening.posture import Posture
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.node.clock import now
 from sealmesh.node.home import Home
@@ -28,12 +29,15 @@ from sealmesh.transport.base import Endpoint, EndpointAddress
 from sealmesh.transport.record import RecordingEndpoint
 
 
-async def run(settings: Settings, emit: Emit, *, suites: tuple[Suite, ...] = tuple(Suite)) -> int:
+async def run(
+    settings: Settings, emit: Emit, *, posture: Posture | None = None, suites: tuple[Suite, ...] = tuple(Suite)
+) -> int:
     """Run a node until it is cancelled or told to stop; return the exit code.
 
     Args:
         settings: What the operator decided.
         emit: Told of each event; `ready` once the node can be used.
+        posture: What is in force around this process; nothing is said of it where none is given.
         suites: Which suites a host has keys for; only benchmarks choose.
 
     Raises:
@@ -42,14 +46,20 @@ async def run(settings: Settings, emit: Emit, *, suites: tuple[Suite, ...] = tup
     """
     home = Home(settings.home)
     with home.lock():
+        home.clear_temporary()
         home.remove_run()  # of a run that was killed: while this one starts, commands must not follow it
         async with contextlib.AsyncExitStack() as stack:
-            await _run_node(settings, home, emit, stack, suites)
+            await _run_node(settings, home, emit, stack, posture or Posture(), suites)
     return 0
 
 
 async def _run_node(
-    settings: Settings, home: Home, emit: Emit, stack: contextlib.AsyncExitStack, suites: tuple[Suite, ...]
+    settings: Settings,
+    home: Home,
+    emit: Emit,
+    stack: contextlib.AsyncExitStack,
+    posture: Posture,
+    suites: tuple[Suite, ...],
 ) -> None:
     policy = load_policy(settings)
     key = home.endpoint_key()
@@ -72,6 +82,7 @@ async def _run_node(
         mesh=mesh,
         endpoint=endpoint,
         backend=backend,
+        posture=posture,
         suites=suites,
         measured=measured,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from sealmesh import __version__
@@ -149,6 +149,7 @@ def snapshot(
     asked: Counters,
     served: HostCounters | None,
     policy_minimum: str,
+    posture: Mapping[str, str],
     uptime_s: float,
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
@@ -185,6 +186,7 @@ def snapshot(
             served_completion=served.completion_tokens if served else 0,
         ),
         policy_minimum=policy_minimum,
+        posture=dict(posture),
         uptime_s=round(uptime_s, 1),
         asked=own,
         served=None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sealmesh.cli.arguments import fill_optional_values, take_ticket
+from sealmesh.cli.arguments import fill_optional_values
+from sealmesh.cli.handover import take_ticket
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sealmesh.cli.handover import VARIABLE, plan, receive_ticket
+from sealmesh.cli import handover
+from sealmesh.cli.handover import VARIABLE, is_the_command, plan, receive_ticket
 from sealmesh.errors import ConfigError
 
 TICKET = "sealmesh1" + "secretsecret" * 8
 # Hides and receives as `main` does, says so, and stays for being looked at.
 PROGRAM = """
 import os, sys
-from sealmesh.cli.handover import hide_ticket, receive_ticket
-hide_ticket()
+from sealmesh.cli.handover import receive_ticket, start_anew
+start_anew()
 origin, ticket = receive_ticket(os.environ)
 print(os.getpid(), origin, ticket.reveal(), *sys.argv[1:], flush=True)
 sys.stdin.read()
@@ -84,6 +85,50 @@ def test_the_plan_does_not_show_the_ticket() -> None:
     assert found.command == ("python", "-I", "-m", "sealmesh", "serve", "--port", "0")
     assert found.environment == {"HOME": "/h"}
     assert TICKET not in repr(found)
+
+
+def test_the_command_itself_is_started_isolated_with_a_clean_environment() -> None:
+    whole = ["python", "-m", "sealmesh", "serve", "--join", TICKET, "--port", "0"]
+    found = plan(whole[3:], whole, {"LD_PRELOAD": "x.so", "PYTHONPATH": "/x", "PATH": "/bin"}, isolate=True)
+    assert found is not None
+    assert found.environment == {"PATH": "/bin"}
+    assert found.ticket == TICKET
+    assert found.command[:4] == (sys.executable, "-I", "-S", "-X")
+    assert found.command[4].startswith("pycache_prefix=/")
+    assert found.command[5].endswith("sealmesh/cli/boot.py")
+    assert found.command[6:] == ("LD_PRELOAD,PYTHONPATH", "serve", "--port", "0")
+
+
+def test_a_ticket_that_was_handed_over_stays_where_it_is() -> None:
+    whole = ["python", "-m", "sealmesh", "serve"]
+    found = plan(whole[3:], whole, {VARIABLE: "5:flag", "HOME": "/h"}, isolate=True)
+    assert found is not None
+    assert (found.environment, found.ticket) == ({VARIABLE: "5:flag", "HOME": "/h"}, "")
+
+
+@pytest.mark.parametrize("command", ["serve", "client", "chat", "ticket"])
+def test_commands_that_hold_secrets_are_isolated(command: str) -> None:
+    assert plan([command], ["python", "-m", "sealmesh", command], {}, isolate=True) is not None
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["status"], [], ["serve", "--no-hardening"]])
+def test_other_commands_and_developers_are_not(arguments: list[str]) -> None:
+    assert plan(arguments, ["python", "-m", "sealmesh", *arguments], {}, isolate=True) is None
+
+
+def test_only_an_option_switches_it_off_and_no_value_of_one() -> None:
+    arguments = ["serve", "--", "--no-hardening"]
+    assert plan(arguments, ["python", "-m", "sealmesh", *arguments], {}, isolate=True) is not None
+
+
+@pytest.mark.parametrize("program", ["/venv/bin/sealmesh", str(Path(handover.__file__).parents[1] / "__main__.py")])
+def test_the_command_is_known_by_its_program(program: str) -> None:
+    assert is_the_command(program)
+
+
+@pytest.mark.parametrize("program", ["", "-c", "/x/benchmarks/node.py", "/x/sealmesh/node.py"])
+def test_another_program_that_calls_it_goes_on_as_itself(program: str) -> None:
+    assert not is_the_command(program)
 
 
 @pytest.mark.parametrize("value", ["x:flag", "99999:flag", "0:flag", "1:environment"])

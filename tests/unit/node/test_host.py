@@ -1,25 +1,27 @@
-"""What a host says of itself is what was tried."""
+"""What a node says of itself is what was tried."""
 
 from __future__ import annotations
-
-import pytest
 
 from sealmesh.attestation.statement import STATEMENT_TEXT_MAX
 from sealmesh.backend.echo import EchoBackend
 from sealmesh.hardening.measure import Measurement
+from sealmesh.hardening.posture import Control, Posture, off, on
 from sealmesh.node.host import facts_of, measurement_state, posture_of
 
-
-@pytest.mark.parametrize(("locks", "state"), [(True, "on"), (False, "off")])
-def test_locked_key_memory_is_tried_and_not_assumed(locks: bool, state: str) -> None:
-    said = posture_of(EchoBackend(), try_locking=lambda: locks)["key_memory"]
-    assert said.partition(":")[0] == state
-    assert len(said.encode()) <= STATEMENT_TEXT_MAX
+POSTURE = Posture((on(Control.NOT_DUMPABLE), off(Control.KEY_MEMORY, "the system's limit on locked memory is spent")))
 
 
-def test_the_posture_names_the_backend_and_its_cache() -> None:
-    said = posture_of(EchoBackend(), try_locking=lambda: True)
-    assert said == {"backend": "in-process", "shared_prefix_cache": "off", "key_memory": "on"}
+def test_a_host_names_its_controls_its_backend_and_the_cache() -> None:
+    assert posture_of(POSTURE, EchoBackend()) == {
+        "not_dumpable": "on",
+        "key_memory": "off: the system's limit on locked memory is spent",
+        "backend": "in-process",
+        "shared_prefix_cache": "off",
+    }
+
+
+def test_a_client_has_no_backend_to_name() -> None:
+    assert set(posture_of(POSTURE, None)) == {"not_dumpable", "key_memory"}
 
 
 def measured(*unblessed: str) -> Measurement:

@@ -198,6 +198,7 @@ def test_a_snapshot_adds_what_was_asked_and_what_was_served() -> None:
         asked=asked,
         served=served,
         policy_minimum="none",
+        posture={"seccomp": "on"},
         uptime_s=1.26,
     )
     assert (status.version, status.endpoint_id, status.uptime_s) == (__version__, OWN.hex(), 1.3)
