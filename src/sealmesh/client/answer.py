@@ -112,9 +112,10 @@ class SealedAnswer(Answer):
             evidence=host.evidence_digest.hex(),
             exchange=exchange.exchange_id.hex(),
         )
+        self.host = host
+        self.suite = suite
         self._stream = stream
         self._exchange = exchange
-        self._host = host
         self._directory = directory
         self._now = now
         self._pending: list[bytes] = []
@@ -248,7 +249,7 @@ class SealedAnswer(Answer):
                     said = event.error
                     raise BackendError(said.status, said.code, said.message, retry_after_s=said.retry_after_s)
                 case RefusedEvent():
-                    raise HostRefusedError(event.code, self._host.epoch_digest)
+                    raise HostRefusedError(event.code, self.host.epoch_digest)
                 case PingEvent():
                     pass
         if self._exchange.heard != self._heard:
@@ -274,9 +275,9 @@ class SealedAnswer(Answer):
         self._trailer = trailer
         self._watch.stop()
         if is_engine_failure(self.status):
-            self._directory.note_failure(self._host.endpoint_id, self._now())
+            self._directory.note_failure(self.host.endpoint_id, self._now())
         else:
-            self._directory.note_success(self._host.endpoint_id)
+            self._directory.note_success(self.host.endpoint_id)
         self._count_done(trailer)
 
     def _count_done(self, trailer: Trailer) -> None:
@@ -289,7 +290,7 @@ class SealedAnswer(Answer):
         self._watch.stop()
         if self._counted is not None:  # before that, whoever tries the next host judges
             if is_host_failure(error):
-                self._directory.note_failure(self._host.endpoint_id, self._now())
+                self._directory.note_failure(self.host.endpoint_id, self._now())
             self._counted.failed(error)
 
     def _cut(self) -> None:
@@ -304,7 +305,7 @@ class SealedAnswer(Answer):
         if self._counted is not None:
             self._counted.left()  # changes nothing where it has ended
         self._watch.stop()
-        self._directory.exchange_closed(self._host.endpoint_id)
+        self._directory.exchange_closed(self.host.endpoint_id)
         tasks = [task for task in (self._sender, self._cutter) if task is not None]
         if self._sender is not None:
             self._sender.cancel()

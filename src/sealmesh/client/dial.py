@@ -16,6 +16,7 @@ from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.client.answer import HostRefusedError, SealedAnswer, is_engine_failure, is_host_failure
 from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
 from sealmesh.client.counters import Counters
+from sealmesh.client.sealing import SecretsAhead
 from sealmesh.client.watch import Timeouts
 from sealmesh.errors import (
     BackendError,
@@ -28,7 +29,7 @@ from sealmesh.errors import (
 from sealmesh.limits import CACHE_KEY_MAX
 from sealmesh.routing.choose import order, refuse
 from sealmesh.routing.directory import Candidate, Directory
-from sealmesh.sealed.exchange import ClientExchange, RequestHead
+from sealmesh.sealed.exchange import RequestHead
 from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Stream
@@ -95,11 +96,11 @@ class Dialer(Asker):
         self._open_stream = open_stream
         self._rtt_ms = rtt_ms
         self._now = now
-        self._random = random
         self._counters = counters
         self._timeouts = timeouts or Timeouts()
         # Salts the cache key of a conversation: no host can tell which session name the app used.
         self._cache_salt = random(32)
+        self._secrets = SecretsAhead(now=now, random=random)
 
     def models(self) -> tuple[ModelListing, ...]:
         """See `Asker.models`."""
@@ -237,6 +238,7 @@ class Dialer(Asker):
                 ),
                 request.body,
             )
+            self._secrets.prepare(answer.host, answer.suite)
             await answer.wait_for_head()
         except BaseException:
             await answer.close()
@@ -256,12 +258,11 @@ class Dialer(Asker):
         return found
 
     def _seal_to(self, stream: Stream, host: VerifiedHost) -> SealedAnswer:
-        """Begin an exchange with a fresh encapsulation."""
+        """Begin an exchange with an encapsulation of its own."""
         suite = self._keys.suite_for(host)
-        exchange = ClientExchange(host, suite=suite, now=self._now(), random=self._random, kind_sent=True)
         return SealedAnswer(
             stream=stream,
-            exchange=exchange,
+            exchange=self._secrets.begin(host, suite),
             host=host,
             suite=suite,
             timeouts=self._timeouts,

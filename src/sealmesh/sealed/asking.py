@@ -21,6 +21,7 @@ from sealmesh.sealed.refusal import REFUSAL_LENGTH, parse_refusal_untrusted
 from sealmesh.sealed.stream import HEADER_LENGTH, OpeningStream, SealingStream
 from sealmesh.sealed.suites import (
     VERSION,
+    ExchangeKeys,
     RandomBytes,
     Suite,
     best_suite,
@@ -53,8 +54,67 @@ def check_best_suite(host: VerifiedHost, suite: Suite) -> None:
         raise VerificationError("suite", "only the best suite is sealed with", expected=best.label, got=suite.label)
 
 
+class SealedSecret:
+    """A fresh secret, sealed to one key of one epoch of one host, for exactly one exchange [EX-18].
+
+    It depends on nothing of the request, so it can be made before there is one.
+
+    Args:
+        host: To whom, as the verifier returned it.
+        suite: How; it must be the best that the host's statement names.
+        now: Unix seconds.
+        random: Source of randomness, `os.urandom` outside tests.
+
+    Raises:
+        LocalProtocolError: `host` is not a VerifiedHost.
+        VerificationError: Its verdict or epoch has ended, or the suite is not its best.
+        RemoteProtocolError: Its key cannot be sealed to; the host is to be refused.
+    """
+
+    __slots__ = ("_encapsulation", "_keys", "_of", "_prefix")
+
+    def __init__(self, host: VerifiedHost, *, suite: Suite, now: float, random: RandomBytes) -> None:
+        check_sealable(host, suite, now)
+        public = host.keys[suite]
+        self._of = (suite, host.endpoint_id, host.epoch_digest)
+        self._prefix = make_prefix(suite, public)
+        context = make_context(self._prefix, host.endpoint_id, host.epoch_digest)
+        secret, self._encapsulation = seal_secret(suite, public, context, random)
+        self._keys: ExchangeKeys | None = derive_keys(secret, context, self._encapsulation)
+
+    def is_for(self, host: VerifiedHost, suite: Suite) -> bool:
+        """Whether it is sealed to that key of that epoch of that host, and was not used."""
+        return self._keys is not None and self._of == (suite, host.endpoint_id, host.epoch_digest)
+
+    def take(self) -> tuple[bytes, ExchangeKeys]:
+        """Return what goes before the stream header, and the keys. Once: a second exchange would be a replay.
+
+        Raises:
+            LocalProtocolError: It was taken.
+        """
+        keys, self._keys = self._keys, None
+        if keys is None:
+            raise LocalProtocolError("a sealed secret serves one exchange")
+        return self._prefix + self._encapsulation, keys
+
+    def __repr__(self) -> str:
+        return f"<SealedSecret {self._of[0].label} {'held' if self._keys else 'taken'}>"
+
+
+def check_sealable(host: VerifiedHost, suite: Suite, now: float) -> None:
+    """Hold a sealing to a verified host, in its time, by its best suite [EX-15, EX-16].
+
+    Raises:
+        LocalProtocolError: `host` is not a VerifiedHost.
+        VerificationError: Its verdict or epoch has ended, or the suite is not its best.
+    """
+    check_verified(host)
+    host.check_fresh(now)
+    check_best_suite(host, suite)
+
+
 class ClientExchange(Exchange):
-    """The asker's end. The secret is sealed when this is made.
+    """The asker's end. The secret is sealed when this is made, if it was not before.
 
     Args:
         host: To whom, as the verifier returned it.
@@ -62,6 +122,7 @@ class ClientExchange(Exchange):
         now: Unix seconds.
         random: Source of randomness, `os.urandom` outside tests.
         kind_sent: The stream's kind byte has gone out already, so the first bytes returned leave it out.
+        ahead: A secret that was sealed before; used, and used up, if it is for this key of this host.
 
     Attributes:
         exchange_id: Names the exchange on both sides, 16 bytes; not secret.
@@ -78,17 +139,20 @@ class ClientExchange(Exchange):
     _THEIRS = Direction.RESPONSE
 
     def __init__(
-        self, host: VerifiedHost, *, suite: Suite, now: float, random: RandomBytes, kind_sent: bool = False
+        self,
+        host: VerifiedHost,
+        *,
+        suite: Suite,
+        now: float,
+        random: RandomBytes,
+        kind_sent: bool = False,
+        ahead: SealedSecret | None = None,
     ) -> None:
         super().__init__(random)
-        check_verified(host)  # [EX-15]
-        host.check_fresh(now)
-        check_best_suite(host, suite)
-        public = host.keys[suite]
-        prefix = make_prefix(suite, public)
-        context = make_context(prefix, host.endpoint_id, host.epoch_digest)
-        secret, encapsulation = seal_secret(suite, public, context, random)
-        keys = derive_keys(secret, context, encapsulation)
+        check_sealable(host, suite, now)
+        if ahead is None or not ahead.is_for(host, suite):
+            ahead = SealedSecret(host, suite=suite, now=now, random=random)
+        start, keys = ahead.take()
         self.suite = suite
         self.exchange_id = keys.exchange_id
         self.exporter = keys.exporter
@@ -97,7 +161,7 @@ class ClientExchange(Exchange):
         self._body_sent = 0
         sealing = SealingStream(Direction.REQUEST, keys.request, random)
         self._sealing = sealing
-        self._preamble = (prefix + encapsulation + sealing.header)[1 if kind_sent else 0 :]
+        self._preamble = (start + sealing.header)[1 if kind_sent else 0 :]
 
     @property
     def ended(self) -> bool:

@@ -5,7 +5,7 @@ other reports.
 """
 
 from sealmesh.sealed.answering import HostExchange
-from sealmesh.sealed.asking import ClientExchange
+from sealmesh.sealed.asking import ClientExchange, SealedSecret
 from sealmesh.sealed.events import (
     BodyEvent,
     ClientEvent,
@@ -38,6 +38,7 @@ __all__ = [
     "RequestHead",
     "ResponseHead",
     "SealedError",
+    "SealedSecret",
     "Trailer",
     "encode_refusal",
 ]
