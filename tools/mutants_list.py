@@ -59,7 +59,6 @@ CHECKS: list[Check] = [
         "sealed/asking.py",
         "unit/sealed/test_exchange.py",
         check_sealable=("drop: check_fresh", "drop: check_verified("),
-        ClientExchange____init__="drop: check_sealable(",
     ),
     *_of("sealed/answering.py", _A + "a01_cut_answers.py", HostExchange__receive_eof_untrusted="return"),
     *_of("sealed/asking.py", _A + "a10_downgrades.py", check_sealable="drop: check_best_suite("),
@@ -68,7 +67,7 @@ CHECKS: list[Check] = [
         "unit/client/test_sealing.py",
         SealedSecret____init__="drop: check_sealable(",
         SealedSecret__take="never: keys is None",
-        ClientExchange____init__="never: not ahead.is_for",
+        ClientExchange____init__=("drop: check_sealable(", "never: not ahead.is_for"),
     ),
     *_of(
         "sealed/answering.py",
