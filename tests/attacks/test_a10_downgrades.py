@@ -95,7 +95,7 @@ def test_a10_nothing_an_end_returns_holds_plaintext() -> None:
 
 def test_a10_there_is_no_way_to_ask_for_plaintext() -> None:
     """No switch of either end's constructor turns sealing off."""
-    assert set(inspect.signature(ClientExchange).parameters) == {"host", "suite", "now", "random", "kind_sent"}
+    assert set(inspect.signature(ClientExchange).parameters) == {"host", "suite", "now", "random", "kind_sent", "ahead"}
     assert set(inspect.signature(HostExchange).parameters) == {"keyring", "endpoint_id", "random", "kind_read"}
 
 
