@@ -152,7 +152,10 @@ ATTACKS = {
         "a terminal or page shows a peer's name with escape codes or markup",
         ("cli/terminal.py:escape_peer_text", "cli/terminal.py:AnswerEscaper"),
     ),
-    "A21": Attack("a disk copied to another machine: sealed keys useless there"),
+    "A21": Attack(
+        "a disk copied to another machine: sealed keys useless there",
+        ("node/keyfiles.py:KeyFiles", "attesters/tpm/chip.py:TpmChip.seal", "attesters/tpm/chip.py:TpmChip.unseal"),
+    ),
     "A22": Attack(
         "after rotation and grace the host's whole state is seized: recorded traffic stays closed",
         (

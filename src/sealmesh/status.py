@@ -118,7 +118,11 @@ class TokenStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`."""
+    """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`.
+
+    `attester` is what this node proves itself with, in words, and empty where it serves nothing. `keys_at_rest` is
+    where its own keys lie: `file`, or `tpm` where a copy of the home is useless on another machine.
+    """
 
     version: str
     endpoint_id: str
@@ -133,3 +137,5 @@ class NodeStatus:
     uptime_s: float
     asked: AskedStatus = field(default_factory=AskedStatus)
     served: ServedStatus | None = None
+    attester: str = ""
+    keys_at_rest: str = "file"

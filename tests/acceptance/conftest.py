@@ -57,6 +57,7 @@ class Mesh:
     def _start(self, command: str, arguments: list[str], environment: dict[str, str]) -> Node:
         self._count += 1
         home = self.root / f"{command}-{self._count}"
+        environment = {"SEALMESH_TPM": "none", **environment}  # no test writes to the machine's own chip
         process = self._stack.enter_context(
             NodeProcess(command, home=home, arguments=arguments, environment=environment)
         )

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from sealmesh.attesters.tpm.chip import open_chip
 from sealmesh.cli.terminal import Tone, say
 from sealmesh.config.load import find_home
 from sealmesh.errors import ConfigError
@@ -32,7 +33,7 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     Raises:
         ConfigError: No node runs, this home holds no issuer key, or an option cannot be used.
     """
-    place = Home(find_home(home))
+    place = home_of_running_node(find_home(home))
     granted = Role.from_names(*roles) if roles else ALL_ROLES
     lifetime_s = parse_lifetime(expires) if expires else TICKET_LIFETIME_S
     issuer = place.issuer_key()
@@ -66,6 +67,12 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     if not run.relay_url and not any(_reachable(address) for address in run.addresses):
         say("warning: this node listens on loopback only, so the ticket works on this machine only; see --bind")
     return 0
+
+
+def home_of_running_node(path: Path) -> Home:
+    """The home, with the TPM that the node on it keeps its keys in."""
+    run = Home(path).run_state()
+    return Home(path, sealer=open_chip(Path(run.tpm)) if run is not None and run.tpm else None)
 
 
 def parse_lifetime(text: str) -> int:

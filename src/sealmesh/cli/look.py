@@ -67,6 +67,8 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         ),
         ("roles", ", ".join(_shown(role) for role in _list(status, "roles"))),
         ("up", span(status.get("uptime_s"))),
+        *([("proven by", _text(status, "attester"))] if status.get("attester") else []),
+        ("keys", "sealed to this machine's TPM" if status.get("keys_at_rest") == "tpm" else "in files of the home"),
         ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
         ("peers", f"{len(peers)}, {sum(bool(peer.get('connected')) for peer in _maps(peers))} connected"),
         (

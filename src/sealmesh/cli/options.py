@@ -11,6 +11,7 @@ _MODEL = "What is served"
 _JOIN = "The mesh"
 _POLICY = "What hosts must prove"
 _PROTECTION = "Protection of this process"
+_CHIPS = "This machine's chips"
 _LOCAL = "API and console on this machine"
 _NETWORK = "Network"
 _GENERAL = "General"
@@ -87,6 +88,13 @@ RequireHardening = Annotated[
 ]
 NoHardening = Annotated[
     bool, _switch("--no-hardening", "For developers: put no control in force; hosts say so of themselves.", _PROTECTION)
+]
+Attester = Annotated[
+    str | None, _option("--attester", "KIND", "What proves this host: auto, software or tpm; auto by default.", _CHIPS)
+]
+Tpm = Annotated[
+    str | None,
+    _option("--tpm", "auto|none|PATH", "The TPM for evidence and keys at rest; auto by default.", _CHIPS),
 ]
 
 Port = Annotated[str | None, _option("--port", "PORT", "The API; 9337 by default, 0 picks a free one.", _LOCAL)]

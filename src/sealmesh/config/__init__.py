@@ -9,11 +9,13 @@ from sealmesh.config.settings import (
     REQUIRED_TIER,
     TICKET_PREFIX,
     TIERS,
+    AttesterChoice,
     BackendApi,
     LogFormat,
     Mode,
     Secret,
     Settings,
+    TpmUse,
 )
 
 __all__ = [
@@ -25,11 +27,13 @@ __all__ = [
     "REQUIRED_TIER",
     "TICKET_PREFIX",
     "TIERS",
+    "AttesterChoice",
     "BackendApi",
     "LogFormat",
     "Mode",
     "Secret",
     "Settings",
+    "TpmUse",
     "default_home",
     "find_home",
     "load_settings",

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from sealmesh.config import values as parse
-from sealmesh.config.settings import DEFAULT_MODEL, TICKET_PREFIX, BackendApi, LogFormat, Mode, Secret, Settings
+from sealmesh.config.settings import (
+    DEFAULT_MODEL,
+    TICKET_PREFIX,
+    AttesterChoice,
+    BackendApi,
+    LogFormat,
+    Mode,
+    Secret,
+    Settings,
+    TpmUse,
+)
 from sealmesh.errors import ConfigError
 from sealmesh.limits import KIB
 
@@ -98,6 +108,8 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("require_hardening", "require_hardening", parse.as_controls),
         # Put in force before any file is read, so only a flag can say it; nor is a variable enough to take it away.
         _option("no_hardening", "no_hardening", parse.as_flag, only_flag=True, environment=""),
+        _option("attester", "attester", parse.one_of(AttesterChoice), serving=True),
+        _option("tpm", "tpm", parse.as_tpm),
         _option("listen", "listen", parse.as_ip),
         _option("port", "port", parse.whole_number(0, 65_535)),
         _option("console_port", "console_port", parse.whole_number(0, 65_535)),
@@ -311,6 +323,8 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(f"--port and --console-port are both {settings.port}; change one, or set it to 0")
     if settings.no_hardening and settings.require_hardening:
         raise ConfigError("--no-hardening and --require-hardening exclude each other; give one")
+    if settings.attester is AttesterChoice.TPM and settings.tpm is TpmUse.NONE:
+        raise ConfigError("--attester tpm needs a TPM, and --tpm none forbids it; leave one of them out")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together; give both")
     for key in settings.api_keys:

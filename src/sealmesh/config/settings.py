@@ -34,6 +34,21 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class AttesterChoice(enum.Enum):
+    """With what a host proves itself."""
+
+    AUTO = "auto"
+    SOFTWARE = "software"
+    TPM = "tpm"
+
+
+class TpmUse(enum.Enum):
+    """Whether this machine's TPM is used, where no path names one."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
 class BackendApi(enum.Enum):
     """How much of the OpenAI API the engine at `--backend URL` has itself."""
 
@@ -84,6 +99,8 @@ class Settings:
         save_evidence: Save the evidence of each new verdict on a host into this folder; None saves none.
         require_hardening: Names of controls without which the node does not start.
         no_hardening: Put no control in force, for developers; the posture says so.
+        attester: With what a host proves itself; by itself it takes the best that this machine has.
+        tpm: The TPM for evidence and for keys at rest: a device, an emulator's socket, or whether to look for one.
         listen: IP address of the API; the console is on loopback only.
         port: TCP port of the API; 0 picks a free one.
         console_port: TCP port of the console; 0 picks a free one.
@@ -122,6 +139,8 @@ class Settings:
     save_evidence: Path | None = None
     require_hardening: tuple[str, ...] = ()
     no_hardening: bool = False
+    attester: AttesterChoice = AttesterChoice.AUTO
+    tpm: Path | TpmUse = TpmUse.AUTO
     listen: str = LOOPBACK
     port: int = DEFAULT_PORT
     console_port: int = DEFAULT_CONSOLE_PORT

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sealmesh.config.settings import LOOPBACK, REQUIRED_TIER, TIERS, Secret
+from sealmesh.config.settings import LOOPBACK, REQUIRED_TIER, TIERS, Secret, TpmUse
 from sealmesh.limits import MODELS_PER_RECORD_MAX, NAME_MAX
 
 
@@ -163,6 +163,14 @@ def as_path(raw: object) -> Path:
         return raw.expanduser()
     text = as_text(raw)
     return Path(text).expanduser()
+
+
+def as_tpm(raw: object) -> Path | TpmUse:
+    """`auto`, `none`, or the path of a device or a socket."""
+    for member in TpmUse:
+        if raw is member or (isinstance(raw, str) and raw.strip().lower() == member.value):
+            return member
+    return as_path(raw)
 
 
 def as_secret(raw: object) -> Secret:

@@ -86,7 +86,7 @@ def _devices() -> Iterator[Path]:
     for name in DEVICES:
         yield Path(name)
     with contextlib.suppress(OSError):
-        yield from (Path("/dev") / name for name in sorted(os.listdir("/dev")) if name.startswith("nvidia"))  # noqa: PTH208 - names only
+        yield from (Path("/dev") / name for name in sorted(os.listdir("/dev")) if name.startswith(("nvidia", "tpm")))  # noqa: PTH208 - names only
 
 
 def _allow_if_there(ruleset: int, path: Path, wanted: int) -> None:

@@ -16,13 +16,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 from sealmesh.config import Secret
 from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.identity.grants import Credentials
 from sealmesh.identity.keys import EndpointKey, IssuerKey, Random
-from sealmesh.limits import KIB, MIB
+from sealmesh.limits import MIB
 from sealmesh.node.files import (
     FILE_MODE,
     FOLDER_MODE,
@@ -33,15 +33,14 @@ from sealmesh.node.files import (
     write_json,
     write_private,
 )
+from sealmesh.node.keyfiles import KeyFiles, Sealer
 from sealmesh.node.stores import PinStore, SeenSuites, SequenceStore
 from sealmesh.transport.base import EndpointAddress
 
-KEY_FILE_MAX: Final = 1 * KIB
 SIGNED_LIST_MAX: Final = 4 * MIB  # revocations: 10,000 peers, both serial and endpoint id
+ENDORSEMENTS: Final = "endorsements"  # a folder that the operator may make: what this host staples beside its evidence
 LOCK_TRIES: Final = 5  # `status` holds the lock for an instant when it looks whether a node runs
 LOCK_PAUSE_S: Final = 0.05
-
-_Key = TypeVar("_Key", EndpointKey, IssuerKey)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +72,7 @@ class RunState:
         addresses: `ip:port` of the QUIC socket, for tickets.
         relay_url: The transport-level relay that the node uses, for tickets.
         started_at: Unix seconds.
+        tpm: Path of the TPM that keeps the home's keys; None where they lie in plain files.
     """
 
     pid: int
@@ -83,6 +83,7 @@ class RunState:
     addresses: tuple[str, ...] = ()
     relay_url: str | None = None
     started_at: float = 0.0
+    tpm: str | None = None
 
 
 class HomeLock:
@@ -113,12 +114,14 @@ class Home:
 
     Args:
         path: The folder.
+        sealer: This machine's TPM, which keeps the keys; it blocks, so that keys are read off the event loop.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sealer: Sealer | None = None) -> None:
         self.path = path
         self._run = path / "run"
         self.temporary = self._run / "tmp"
+        self._keys = KeyFiles(path, sealer)
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
@@ -185,7 +188,11 @@ class Home:
         Raises:
             ConfigError: The file is damaged, others can read it, or it cannot be written.
         """
-        return self._load_key(EndpointKey, "endpoint") or self._make_key(EndpointKey, "endpoint", random)
+        key = self._keys.load(EndpointKey, "endpoint")
+        if key is None:
+            self.prepare()
+            key = self._keys.make(EndpointKey, "endpoint", random)
+        return key
 
     def issuer_key(self) -> IssuerKey | None:
         """The key of the mesh that this node made; None if it has joined somebody else's.
@@ -193,7 +200,7 @@ class Home:
         Raises:
             ConfigError: The file is damaged or others can read it.
         """
-        return self._load_key(IssuerKey, "issuer")
+        return self._keys.load(IssuerKey, "issuer")
 
     def make_issuer_key(self, random: Random = secrets.token_bytes) -> IssuerKey:
         """Make the key of a new mesh. Call with the lock held.
@@ -203,28 +210,25 @@ class Home:
         """
         if self.issuer_key() is not None:
             raise ConfigError(f"{self.path} holds the issuer key of a mesh already; use another --home for a new mesh")
-        return self._make_key(IssuerKey, "issuer", random)
-
-    def _key_path(self, purpose: str) -> Path:
-        return self.path / f"{purpose}.key"
-
-    def _load_key(self, kind: type[_Key], purpose: str) -> _Key | None:
-        """Read `sealmesh-PURPOSE-key-1 HEX`: the first word keeps one kind of key from being taken for another."""
-        path = self._key_path(purpose)
-        content = read_private(path, most=KEY_FILE_MAX)
-        if content is None:
-            return None
-        word, _, text = content.decode("ascii", "replace").strip().partition(" ")
-        if word == _key_word(purpose):
-            with contextlib.suppress(ValueError, ConfigError):
-                return kind.from_seed(bytes.fromhex(text))
-        raise damaged(path, f"then this node gets a new {purpose} key, and others no longer know it")
-
-    def _make_key(self, kind: type[_Key], purpose: str, random: Random) -> _Key:
         self.prepare()
-        key = kind.generate(random)
-        write_private(self._key_path(purpose), f"{_key_word(purpose)} {key.seed.reveal().hex()}\n".encode())
-        return key
+        return self._keys.make(IssuerKey, "issuer", random)
+
+    def seal_keys(self) -> None:
+        """Seal keys that lie in plain files to this machine's TPM, if there is one. Call with the lock held.
+
+        Raises:
+            ConfigError: A file is damaged or cannot be written.
+        """
+        self._keys.seal(EndpointKey, "endpoint")
+        self._keys.seal(IssuerKey, "issuer")
+
+    def keys_are_sealed(self) -> bool:
+        """Whether this node's identity opens on this machine only.
+
+        Raises:
+            ConfigError: Others can read the file.
+        """
+        return self._keys.is_sealed("endpoint")
 
     # --- the mesh ----------------------------------------------------------------------------------------------------
 
@@ -376,6 +380,7 @@ class Home:
             "addresses": list(state.addresses),
             "relay_url": state.relay_url,
             "started_at": state.started_at,
+            "tpm": state.tpm,
         }
         write_json(self._run / "node.json", document)
 
@@ -412,6 +417,7 @@ class Home:
                 addresses=_texts(document["addresses"]),
                 relay_url=_text_or_none(document["relay_url"]),
                 started_at=float(document["started_at"]),
+                tpm=_text_or_none(document["tpm"]),
             )
         except (KeyError, TypeError, ValueError):
             raise damaged(path, loss) from None
@@ -428,10 +434,6 @@ class Home:
                 f"no node runs on {self.path}; start one with: sealmesh serve (or sealmesh client), or name its --home"
             )
         return state
-
-
-def _key_word(purpose: str) -> str:
-    return f"sealmesh-{purpose}-key-1"
 
 
 # --- reading our own JSON: a wrong type raises TypeError or ValueError, which the caller calls damage ---------------

@@ -9,9 +9,8 @@ from sealmesh.backend.base import Backend, ModelInfo
 from sealmesh.errors import VerificationError
 from sealmesh.hardening.measure import Measurement
 from sealmesh.hardening.posture import Posture
-from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.epochs import EpochContent, EpochKeeper
-from sealmesh.host.prove import HostFacts, Prover, StandingProof
+from sealmesh.host.prove import Attester, HostFacts, Prover, StandingProof
 from sealmesh.host.serve import HostCounters, SealedService
 from sealmesh.identity.admission import Role
 from sealmesh.identity.keys import EndpointKey
@@ -27,7 +26,8 @@ class HostSide:
     """Everything that makes a node a host.
 
     Args:
-        key: The endpoint's; without hardware it also vouches for the host statement (tier `self-asserted`).
+        key: The endpoint's.
+        attester: Makes the evidence.
         backend: Started.
         posture: What hardening is on (field 37).
         measured: What is installed here; None says nothing of it.
@@ -45,6 +45,7 @@ class HostSide:
         self,
         *,
         key: EndpointKey,
+        attester: Attester,
         backend: Backend,
         posture: Mapping[str, str],
         measured: Measurement | None = None,
@@ -76,7 +77,7 @@ class HostSide:
         self.prover = Prover(
             endpoint_id=key.public,
             statement_key=self._keeper.statement_key,
-            attester=SoftwareAttester(key),
+            attester=attester,
             facts=self._facts,
             keys_part=keys_part,
             publish=take_proof,

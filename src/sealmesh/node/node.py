@@ -13,6 +13,7 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from sealmesh.api.server import ApiServer
@@ -27,6 +28,9 @@ from sealmesh.errors import ConfigError, SealmeshError, TransportError, Verifica
 from sealmesh.gossip.core import GossipCore
 from sealmesh.hardening.measure import Measurement
 from sealmesh.hardening.posture import Posture
+from sealmesh.host.attest import SoftwareAttester
+from sealmesh.host.find import FoundAttester
+from sealmesh.host.prove import Attester
 from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
@@ -77,8 +81,13 @@ class Node:
         posture: Posture,
         suites: tuple[Suite, ...],
         measured: Measurement | None = None,
+        attester: FoundAttester | None = None,
+        tpm: Path | None = None,
     ) -> None:
         self._settings = settings
+        self._attester_words = attester.words if attester is not None else ""
+        self._tpm = tpm
+        self._keys_at_rest = "tpm" if home.keys_are_sealed() else "file"
         self._home = home
         self._emit = emit
         self._policy = policy
@@ -116,7 +125,10 @@ class Node:
         self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
         self._counters = Counters()
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
-        self._host = None if backend is None else self._make_host(backend, suites, measured)
+        self._host = None
+        if backend is not None:
+            proves = attester.attester if attester is not None else SoftwareAttester(key)
+            self._host = self._make_host(backend, suites, measured, proves)
         self._links = self._make_links(credentials)
         self._gossip = GossipDriver(
             self._core,
@@ -171,9 +183,12 @@ class Node:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _make_host(self, backend: Backend, suites: tuple[Suite, ...], measured: Measurement | None) -> HostSide:
+    def _make_host(
+        self, backend: Backend, suites: tuple[Suite, ...], measured: Measurement | None, attester: Attester
+    ) -> HostSide:
         return HostSide(
             key=self._key,
+            attester=attester,
             backend=backend,
             suites=suites,
             posture=self._posture,
@@ -250,6 +265,8 @@ class Node:
             policy_minimum=self._policy.minimum.label,
             posture=self._host.posture if self._host else self._posture,
             uptime_s=elapsed() - self._started_at,
+            attester=self._attester_words,
+            keys_at_rest=self._keys_at_rest,
         )
 
     # --- one run ------------------------------------------------------------------------------------------------------
@@ -305,7 +322,7 @@ class Node:
             api_url = await api.start()
             console_url = await console.start() if console is not None else None
             await self._wait_until_usable()
-            self._say_ready(api_url, console_url, token)
+            await self._say_ready(api_url, console_url, token)
             await self._stop.wait()
         finally:
             # Also when a signal cancels this task: what runs is ended properly, within the grace.
@@ -326,7 +343,7 @@ class Node:
             await console.shutdown(1.0)
         await self._links.close()
 
-    def _say_ready(self, api_url: str, console_url: str | None, token: Secret) -> None:
+    async def _say_ready(self, api_url: str, console_url: str | None, token: Secret) -> None:
         address = self._endpoint.address()
         self._home.write_run(
             RunState(
@@ -338,6 +355,7 @@ class Node:
                 addresses=address.addresses,
                 relay_url=address.relay_url,
                 started_at=now(),
+                tpm=str(self._tpm.absolute()) if self._tpm else None,
             )
         )
         event: dict[str, object] = {
@@ -346,7 +364,7 @@ class Node:
             "console_url": console_url,
             "endpoint_id": self._key.public.hex(),
         }
-        issuer = self._home.issuer_key()
+        issuer = await asyncio.to_thread(self._home.issuer_key)  # a chip may be asked for it
         if issuer is not None:
             event["ticket"] = new_ticket(
                 issuer, address, mesh_name=self._mesh.name, now=now(), random=secrets.token_bytes

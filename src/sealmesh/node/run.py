@@ -11,15 +11,18 @@ from pathlib import Path
 from sealmesh.api.http import try_port
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import Policy, parse_policy_untrusted
+from sealmesh.attesters.files import EndorsementFolder
+from sealmesh.attesters.find import FoundTpm, find_tpm, open_tpm
 from sealmesh.backend.base import Backend
-from sealmesh.config import Settings
+from sealmesh.config import Settings, TpmUse
 from sealmesh.console.app import LOOPBACK
-from sealmesh.errors import ConfigError, NotAdmittedError, TransportError
+from sealmesh.errors import AttesterError, ConfigError, NotAdmittedError, TransportError
 from sealmesh.hardening.measure import Measurement, measure
 from sealmesh.hardening.posture import Posture
+from sealmesh.host.find import FoundAttester
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.node.clock import now
-from sealmesh.node.home import Home
+from sealmesh.node.home import ENDORSEMENTS, Home, MeshState
 from sealmesh.node.join import enter_mesh
 from sealmesh.node.node import Emit, Node
 from sealmesh.node.progress import progress_to
@@ -44,27 +47,46 @@ async def run(
         ConfigError: Something that the operator can mend: a port, a ticket, a file.
         SealmeshError: The node could not start or go on.
     """
-    home = Home(settings.home)
+    tpm = await find_chip(settings)
+    home = Home(settings.home, sealer=tpm.chip)
     with home.lock():
         home.clear_temporary()
         home.remove_run()  # of a run that was killed: while this one starts, commands must not follow it
         async with contextlib.AsyncExitStack() as stack:
-            await _run_node(settings, home, emit, stack, posture or Posture(), suites)
+            await _run_node(settings, home, tpm, emit, stack, posture or Posture(), suites)
     return 0
+
+
+async def find_chip(settings: Settings) -> FoundTpm:
+    """The TPM that this node uses, for its evidence and for its keys at rest.
+
+    Raises:
+        ConfigError: The operator named one, and none answers there.
+    """
+    match settings.tpm:
+        case TpmUse.NONE:
+            return FoundTpm()
+        case TpmUse.AUTO:
+            return await asyncio.to_thread(find_tpm)
+        case path:
+            try:
+                return await asyncio.to_thread(open_tpm, path)
+            except AttesterError as error:
+                raise ConfigError(f"--tpm: {error}") from error
 
 
 async def _run_node(
     settings: Settings,
     home: Home,
+    tpm: FoundTpm,
     emit: Emit,
     stack: contextlib.AsyncExitStack,
     posture: Posture,
     suites: tuple[Suite, ...],
 ) -> None:
     policy = load_policy(settings)
-    key = home.endpoint_key()
-    is_first_join = home.mesh() is None
-    mesh = enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes)
+    key, mesh, is_first_join = await asyncio.to_thread(_enter, settings, home)  # a chip may be asked for the keys
+    attester = await _find_attester(settings, home, key, tpm, emit) if settings.serves else None
     try_port(settings.listen, settings.port)
     if not settings.headless:
         try_port(LOOPBACK, settings.console_port)
@@ -85,6 +107,8 @@ async def _run_node(
         posture=posture,
         suites=suites,
         measured=measured,
+        attester=attester,
+        tpm=tpm.path,
     )
     try:
         await node.run()
@@ -101,6 +125,29 @@ async def _measure(emit: Emit) -> Measurement | None:
     except ConfigError as error:
         emit({"event": "warning", "level": "warning", "message": str(error)})
         return None
+
+
+def _enter(settings: Settings, home: Home) -> tuple[EndpointKey, MeshState, bool]:
+    """The node's identity and mesh, and whether it is new to that mesh. Blocks."""
+    home.seal_keys()
+    key = home.endpoint_key()
+    is_first_join = home.mesh() is None
+    return key, enter_mesh(settings, home, key, now=now(), random=secrets.token_bytes), is_first_join
+
+
+async def _find_attester(settings: Settings, home: Home, key: EndpointKey, tpm: FoundTpm, emit: Emit) -> FoundAttester:
+    """What proves this host; said at every start, so that nobody takes a software key for a chip."""
+    from sealmesh.host.find import find_attester  # a client never proves itself
+
+    folder = EndorsementFolder(home.path / ENDORSEMENTS)
+    try:
+        found = await find_attester(settings.attester, key=key, tpm=tpm, endorsements=folder)
+    except AttesterError as error:
+        raise ConfigError(f"--attester {settings.attester.value}: {error}") from error
+    if found.note:
+        emit({"event": "attester_unused", "level": "warning", "message": found.note})
+    emit({"event": "attester", "attester": found.words, "message": f"this host proves itself with {found.words}"})
+    return found
 
 
 def load_policy(settings: Settings) -> Policy:

@@ -151,6 +151,8 @@ def snapshot(
     policy_minimum: str,
     posture: Mapping[str, str],
     uptime_s: float,
+    attester: str = "",
+    keys_at_rest: str = "file",
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
     own = asked.status()
@@ -192,4 +194,6 @@ def snapshot(
         served=None
         if served is None
         else ServedStatus(open=served.open, done=served.done, refused_by_reason=dict(served.refused)),
+        attester=attester,
+        keys_at_rest=keys_at_rest,
     )

@@ -26,6 +26,8 @@ const show = (status) => {
     ["endpoint id", status.endpoint_id],
     ["mesh", `${status.mesh.name} (${status.mesh.id})`],
     ["roles", status.roles.join(", ")],
+    ...(status.attester ? [["proven by", status.attester]] : []),
+    ["own keys", status.keys_at_rest === "tpm" ? "sealed to this machine's TPM" : "in files of the home"],
     ["policy minimum", status.policy_minimum],
     ["exchanges", `${status.exchanges.open} open, ${status.exchanges.done} done`],
     ["failed", Object.entries(status.exchanges.failed_by_reason).map(([why, count]) => `${why} ${count}`).join(", ") || "none"],
