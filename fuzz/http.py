@@ -8,8 +8,10 @@ from kit.sealed import HEAD
 from sealmesh.api.bodies import Budget, ChunkedBody, Holder, LengthBody
 from sealmesh.api.errors import RequestError
 from sealmesh.api.events import EventGate
-from sealmesh.api.fields import parse_fields_untrusted
+from sealmesh.api.fields import Fields, parse_fields_untrusted
 from sealmesh.api.heads import check_unfinished_head_untrusted, parse_head_untrusted
+from sealmesh.api.kept import ResponseStore
+from sealmesh.api.responses import Turn
 from sealmesh.backend.responses import Answered, response_from_chat_untrusted
 from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
 from sealmesh.backend.responses_request import chat_from_responses_untrusted
@@ -28,6 +30,11 @@ _STREAM = (
     b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
     b'data: {"choices":[{"index":0,"delta":{"tool_calls":[' + _CALL + b"]}}]}\n\n"
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
+_RESPONSE = b'{"id":"r","status":"completed","output":[{"type":"message","content":[]}],"model":"m"}'
+_RESPONSE_EVENTS = b"".join(
+    b'event: %b\ndata: {"type":"%b","response":%b}\n\n' % (name, name, _RESPONSE)
+    for name in (b"response.created", b"response.in_progress", b"response.completed")
 )
 _REFUSES = (RequestError, BusyError)
 
@@ -58,6 +65,22 @@ def _events(data: bytes) -> None:
 def _fields(data: bytes) -> None:
     for operation in (Operation.CHAT_COMPLETIONS, Operation.RESPONSES):
         parse_fields_untrusted(operation, data)
+
+
+def _turn(data: bytes) -> None:
+    store = ResponseStore(lambda: 0.0)
+    fields = Fields(model="m", stream=True, session="", store=True)
+    turn = Turn(store, fields, before=None, owner=b"", body=_ASKED)
+    gate = EventGate()
+    for start in range(0, len(data), 9):
+        turn.take_events_untrusted(gate.feed_untrusted(data[start : start + 9]))
+    turn.take_end_untrusted(gate.finish())
+    holds(store.size <= len(data) * 8 + 4096)
+
+
+def _turn_whole(data: bytes) -> None:
+    fields = Fields(model="m", stream=False, session="", store=True)
+    Turn(ResponseStore(lambda: 0.0), fields, before=None, owner=b"", body=_ASKED).take_whole_untrusted(data)
 
 
 def _rebuild(data: bytes) -> None:
@@ -105,5 +128,7 @@ HARNESS = Harness(
     ),
     responses_stream=Target(_responses_stream, (BackendError,), [_STREAM]),
     counts=Target(_counts, (BackendError,), [_STREAM, b'data: {"choices":[],"usage":{}}\n\ndata: [DONE]\n\n']),
+    turn=Target(_turn, (RemoteProtocolError,), [_RESPONSE_EVENTS]),
+    turn_whole=Target(_turn_whole, (RemoteProtocolError,), [_RESPONSE]),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )

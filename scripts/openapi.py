@@ -80,6 +80,9 @@ def asking(operation: Operation) -> dict[str, Any]:
     answers: dict[str, Any] = {JSON: {"schema": {"type": "object"}}}
     if operation is not Operation.EMBEDDINGS:
         properties["stream"] = {"type": ["boolean", "null"]}
+    if operation is Operation.RESPONSES:
+        properties["previous_response_id"] = {"type": ["string", "null"], "description": "An answer to go on from."}
+        properties["store"] = {"type": ["boolean", "null"], "description": "Keep the answer at this node for an hour."}
         answers[SSE] = {"schema": {"$ref": "#/components/schemas/Event"}}
     body = {"type": "object", "required": ["model", name], "properties": properties}
     return {
@@ -114,6 +117,11 @@ def description() -> dict[str, Any]:
     paths["/v1/mesh/attestation/{model}"] = reading(
         "attestation", "What was checked of each host of a model", "Listing", "model"
     )
+    kept = reading("kept_response", "Show an answer that this node keeps", "Kept", "id")
+    paths["/v1/responses/{id}"] = {
+        **kept,
+        "delete": {**kept["get"], "operationId": "forget_response", "summary": "Forget an answer that this node keeps"},
+    }
     text = {"type": "string"}
     model = {
         "id": text,
@@ -146,6 +154,11 @@ def description() -> dict[str, Any]:
         "components": {
             "responses": errors(),
             "schemas": {
+                "Kept": {
+                    "type": "object",
+                    "required": ["id", "object"],
+                    "properties": {"id": text, "object": {"const": "response"}},
+                },
                 "Event": {"type": "object", "required": ["data"], "properties": {"event": text, "data": text}},
                 "Message": {
                     "type": "object",

@@ -312,6 +312,7 @@ CHECKS: list[Check] = [
         _refuse_repeated="return",
         _refuse_codings="return",
     ),
+    *_of("api/responses.py", "unit/api/test_responses.py", require_previous="never: kept is None"),
     *_of("api/openai.py", _A + "a13_http.py", _require_final_status="return"),
     *_of(
         "console/app.py",

@@ -70,8 +70,31 @@ def test_an_answer_of_a_cut_length_is_incomplete(echo: Node) -> None:
 
 def test_what_cannot_be_translated_is_a_400_that_names_the_field(echo: Node) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        sdk(echo).responses.create(model="echo", input="x", previous_response_id="resp_1")
-    assert refused.value.param == "previous_response_id"
+        sdk(echo).responses.create(model="echo", input="x", truncation="auto")
+    assert refused.value.param == "truncation"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_goes_on_by_the_last_answer_s_id(echo: Node, stream: bool) -> None:
+    client = sdk(echo)
+    first = client.responses.create(model="echo", input="one two")
+    if stream:
+        events = list(client.responses.create(model="echo", input="3", previous_response_id=first.id, stream=True))
+        assert list(dict.fromkeys(event.type for event in events)) == ORDER
+        last = events[-1]
+        assert last.type == "response.completed"
+        second = last.response
+    else:
+        second = client.responses.create(model="echo", input="3", previous_response_id=first.id)
+    assert (second.output_text, second.previous_response_id) == ("3", first.id)
+    assert second.usage is not None
+    assert first.usage is not None
+    assert second.usage.input_tokens > first.usage.input_tokens  # the host was sent all of it
+    assert client.responses.retrieve(second.id).output_text == "3"
+    client.responses.delete(second.id)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="echo", input="x", previous_response_id=second.id)
+    assert refused.value.code == "previous_response_not_found"
 
 
 def test_an_engine_that_breaks_off_never_completes(cut: Node) -> None:

@@ -123,6 +123,12 @@ CODES: Final[Mapping[str, PublicError]] = {
         _row(400, "invalid_json", "The body is not valid JSON. Nothing was sent to any host."),
         _row(400, "invalid_request", "The request has a missing field or one of the wrong type."),
         _row(400, "context_length_exceeded", "The request needs more context than any usable host gives."),
+        _row(
+            400,
+            "previous_response_not_found",
+            "This node has no such answer of this model to go on from: it keeps them in memory for an hour at most. "
+            "Send the whole conversation in `input`.",
+        ),
         _row(401, "invalid_api_key", "This API needs a valid key: `Authorization: Bearer KEY`."),
         _row(403, "no_attested_host", "Hosts serve this model, but none meets this node's policy. Nothing was sent."),
         _row(403, "host_not_allowed", "The Host header names neither this machine's loopback nor a configured name."),
@@ -130,6 +136,7 @@ CODES: Final[Mapping[str, PublicError]] = {
         _row(403, "token_required", "Changing something needs the node's local token in `x-sealmesh-token`."),
         _row(404, "not_found", "There is nothing at this path."),
         _row(404, "model_not_found", "No host in this mesh offers this model. See /v1/models."),
+        _row(404, "response_not_found", "This node keeps no answer with this id (any more)."),
         _row(405, "method_not_allowed", "This path does not take this method; the Allow header says which it takes."),
         _row(408, "request_timeout", "The request arrived too slowly."),
         _row(413, "request_too_large", "The body is larger than this API takes."),

@@ -32,6 +32,8 @@ class _Top(msgspec.Struct):
     input: msgspec.Raw = _ABSENT
     prompt_cache_key: msgspec.Raw = _ABSENT
     user: msgspec.Raw = _ABSENT
+    previous_response_id: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
 
 
 _DECODER: Final = msgspec.json.Decoder(_Top)
@@ -50,6 +52,13 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     stream: bool
     session: str
+    previous_response_id: str | None = None
+    store: bool = False
+
+    @property
+    def converses(self) -> bool:
+        """Whether it goes on from a kept answer, or its own is to be kept (only requests of the Responses API do)."""
+        return self.store or self.previous_response_id is not None
 
     def __repr__(self) -> str:
         return f"Fields(stream={self.stream})"
@@ -77,7 +86,12 @@ def parse_fields_untrusted(operation: Operation, body: bytes) -> Fields:
     _require_question(operation, top)
     session = _text(top.prompt_cache_key, "prompt_cache_key", limit=_SESSION_MAX) or ""
     session = session or _text(top.user, "user", limit=_SESSION_MAX) or ""
-    return Fields(model=model, stream=_flag(top.stream, "stream"), session=session)
+    stream = _flag(top.stream, "stream")
+    if operation is not Operation.RESPONSES:
+        return Fields(model=model, stream=stream, session=session)
+    previous = _text(top.previous_response_id, "previous_response_id", limit=_SESSION_MAX)
+    store = bytes(memoryview(top.store)[:4]) in (b"", b"null") or _flag(top.store, "store")
+    return Fields(model=model, stream=stream, session=session, previous_response_id=previous, store=store)
 
 
 def _require_question(operation: Operation, top: _Top) -> None:

@@ -7,6 +7,8 @@ A plain answer is held until that end, so that its failure is a whole error resp
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import logging
 import time
 import urllib.parse
@@ -22,7 +24,9 @@ from sealmesh.api.errors import CODES, PublicError, public_error
 from sealmesh.api.events import EventGate
 from sealmesh.api.fields import Fields, parse_fields_untrusted
 from sealmesh.api.heads import RequestHead
+from sealmesh.api.kept import ResponseStore
 from sealmesh.api.reply import JSON, SSE, Reply
+from sealmesh.api.responses import Turn, require_previous
 from sealmesh.api.source import StatusSource
 from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
 from sealmesh.errors import BackendError, RemoteProtocolError, RoutingError, RoutingFault
@@ -32,6 +36,7 @@ from sealmesh.wire.operations import REQUEST_HEADERS, RESPONSE_HEADERS, Operatio
 _LOG: Final = logging.getLogger("sealmesh.api")
 _INLINE_MAX: Final = 256 * 1024  # a larger body is checked off the event loop: it takes milliseconds
 _MODELS: Final = "/v1/models"
+_RESPONSES: Final = "/v1/responses/"
 _ATTESTATION: Final = "/v1/mesh/attestation/"
 _OPERATIONS: Final = {operation.path: operation for operation in Operation}
 _HEADER_VALUE_MAX: Final = 1024
@@ -63,10 +68,12 @@ class OpenAIHandler:
         self._held_max = held_max
         self._held = Budget(held_total_max)
         self._created = int(time.time())
+        self._store = ResponseStore(time.monotonic)
         self._parser = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sealmesh-api-parse")
 
     def close(self) -> None:
-        """Let the parser's thread end."""
+        """Let the parser's thread end, and forget what was kept."""
+        self._store.clear()
         self._parser.shutdown(wait=False, cancel_futures=True)
 
     def check_head(self, head: RequestHead) -> None:
@@ -89,6 +96,8 @@ class OpenAIHandler:
             return OK
         if head.method not in allowed.split(", "):
             return _refuse(reply, CODES["method_not_allowed"], ("allow", allowed))
+        if head.path.startswith(_RESPONSES):
+            return self._kept(head, head.path.removeprefix(_RESPONSES), reply)
         operation = find_operation(head.method, head.path)
         if operation is not None:
             return await self._ask(operation, request, reply)
@@ -100,6 +109,8 @@ class OpenAIHandler:
         """The methods of a path, "" if there is nothing."""
         if path in _OPERATIONS:
             return "POST, OPTIONS"
+        if path.startswith(_RESPONSES) and len(path) > len(_RESPONSES):
+            return "GET, HEAD, DELETE, OPTIONS"
         for prefix in (f"{_MODELS}/", _ATTESTATION):
             if path.startswith(prefix) and len(path) > len(prefix):
                 return "GET, HEAD, OPTIONS"
@@ -146,17 +157,38 @@ class OpenAIHandler:
         reply.send(200, msgspec.json.encode({"object": "list", "model": name, "data": hosts}))
         return OK
 
+    def _kept(self, head: RequestHead, identifier: str, reply: Reply) -> str:
+        """Show or forget an answer of the Responses API that is kept here."""
+        owner = self._owner(head)
+        if head.method == "DELETE":
+            if not self._store.delete(identifier, owner=owner):
+                return _refuse(reply, CODES["response_not_found"])
+            reply.send(200, msgspec.json.encode({"id": identifier, "object": "response", "deleted": True}))
+            return OK
+        kept = self._store.find(identifier, owner=owner)
+        if kept is None:
+            return _refuse(reply, CODES["response_not_found"])
+        reply.send(200, kept.body)
+        return OK
+
+    def _owner(self, head: RequestHead) -> bytes:
+        """Digest of the API key where there are keys: nobody finds what another's key has asked."""
+        if not self._doorkeeper.keys:
+            return b""
+        return hashlib.sha256(head.get(b"authorization") or b"").digest()
+
     # --- asking ------------------------------------------------------------------------------------------------------
 
     async def _ask(self, operation: Operation, request: HttpRequest, reply: Reply) -> str:
         fields = await self._parse(operation, request.body)
+        turn = await self._turn(fields, request) if fields.converses else None
         question = AppRequest(
             operation=operation,
             model=fields.model,
-            body=request.body,
+            body=request.body if turn is None else turn.take_body(),
             stream=fields.stream,
             headers=_request_headers(request.head),
-            session=fields.session,
+            session=fields.session if turn is None else turn.session,
         )
         asking = self._asker.ask(question)
         del question
@@ -165,8 +197,16 @@ class OpenAIHandler:
         async with answer:
             _require_final_status(answer)
             if fields.stream and answer.status == 200 and _content_type(answer) == SSE:
-                return await _pass_on(answer, reply)
-            return await self._hold(answer, reply)
+                return await _pass_on(answer, reply, turn)
+            return await self._hold(answer, reply, turn)
+
+    async def _turn(self, fields: Fields, request: HttpRequest) -> Turn:
+        owner = self._owner(request.head)
+        before = require_previous(self._store, fields, owner=owner)
+        make = functools.partial(Turn, self._store, fields, before=before, owner=owner, body=request.body)
+        if len(request.body) + (0 if before is None else before.size) <= _INLINE_MAX:
+            return make()
+        return await asyncio.get_running_loop().run_in_executor(self._parser, make)
 
     async def _parse(self, operation: Operation, body: bytes) -> Fields:
         if len(body) <= _INLINE_MAX:
@@ -174,7 +214,7 @@ class OpenAIHandler:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._parser, parse_fields_untrusted, operation, body)
 
-    async def _hold(self, answer: Answer, reply: Reply) -> str:
+    async def _hold(self, answer: Answer, reply: Reply, turn: Turn | None) -> str:
         """Hold a plain answer until its authenticated end, then write it whole."""
         holder = Holder(limit=self._held_max, budget=self._held)
         try:
@@ -184,23 +224,30 @@ class OpenAIHandler:
             body = holder.take()
             if answer.status >= 400:
                 return _pass_error(answer, body, reply)
+            if turn is not None:
+                body = turn.take_whole_untrusted(body)
             reply.send(200, body, content_type=_content_type(answer), headers=_answer_headers(answer))
             return OK
         finally:
             holder.release()
 
 
-async def _pass_on(answer: Answer, reply: Reply) -> str:
+async def _pass_on(answer: Answer, reply: Reply, turn: Turn | None) -> str:
     """Write a stream as it comes. The head waits for the first bytes: a failure before them is a whole error."""
     gate = EventGate()
+
+    def ready(data: bytes) -> bytes:
+        if data:
+            whole = gate.feed_untrusted(data)
+            return whole if turn is None else turn.take_events_untrusted(whole)
+        last = gate.finish()
+        return last if turn is None else turn.take_end_untrusted(last)
+
     data = await answer.read()
-    ready = gate.feed_untrusted(data)
-    if not data:
-        ready = gate.finish()
-    await reply.start(answer.status, ready, content_type=SSE, headers=_answer_headers(answer))
+    await reply.start(answer.status, ready(data), content_type=SSE, headers=_answer_headers(answer))
     while data:
         data = await answer.read()
-        await reply.write(gate.feed_untrusted(data) if data else gate.finish())
+        await reply.write(ready(data))
     reply.end()
     return OK
 
