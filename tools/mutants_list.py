@@ -212,9 +212,9 @@ CHECKS: list[Check] = [
         "unit/attestation/test_verifier.py",
         check_required="return",
         settle_tier="return: claimed",
-        _pin_holds="return: True",
         HostVerdict___verify_epoch_untrusted="never: now >= self.expires",
     ),
+    *_of("attestation/pins.py", "unit/attestation/test_verifier.py", pin_holds="return: True"),
     *_of("attestation/factors.py", "unit/attestation/test_factors.py", require_factors="return: tuple(factors)"),
     *_of(
         "attestation/statement.py",
@@ -245,8 +245,27 @@ CHECKS: list[Check] = [
         "client/verify.py",
         "unit/client/test_verify.py",
         HostVerifier__verified="never: self._policy.refusals",
-        HostVerifier___read_keys_untrusted="never: part.endpoint_id != endpoint_id",
         HostVerifier__offer_keys_untrusted="never: keys.sequence <= host.keys.sequence",
+    ),
+    *_of(
+        "client/watched.py", "unit/client/test_verify.py", read_keys_untrusted="never: part.endpoint_id != endpoint_id"
+    ),
+    *_of(
+        "client/verify.py",
+        "unit/client/test_activation.py",
+        HostVerifier___challenge=("drop: check_same_hardware(", "never: generation != host.generation"),
+    ),
+    *_of(
+        "client/activate.py",
+        "unit/client/test_activation.py",
+        Activator__activate="never: self._elapsed() < host.activate_at",
+    ),
+    *_of(
+        "attestation/verifier.py",
+        "unit/attestation/test_extension.py",
+        check_same_process="return",
+        check_same_hardware="return",
+        Verifier__extend_untrusted=("never: later is None", "never: made is None"),
     ),
     *_of(
         "client/watch.py",

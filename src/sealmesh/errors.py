@@ -8,7 +8,7 @@ ever carries text from a prompt or an answer.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class SealmeshError(Exception):
@@ -69,15 +69,22 @@ class RoutingError(SealmeshError):
     Args:
         fault: Which of the three cases it is.
         refused: Endpoint id (hex) to the reason why that host was not used.
+        failed_factors: Endpoint id (hex) to the factors that it fails or lacks, each as JSON-ready data.
         retry_after_s: When trying again may help, in seconds; None where waiting does not help.
     """
 
     def __init__(
-        self, fault: RoutingFault, *, refused: Mapping[str, str] | None = None, retry_after_s: int | None = None
+        self,
+        fault: RoutingFault,
+        *,
+        refused: Mapping[str, str] | None = None,
+        failed_factors: Mapping[str, Sequence[Mapping[str, str | int]]] | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(fault.value)
         self.fault = fault
         self.refused = dict(refused or {})
+        self.failed_factors = {host: tuple(factors) for host, factors in (failed_factors or {}).items()}
         self.retry_after_s = retry_after_s
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from sealmesh.attestation.vendors.tpm.credential import Activation, Credential
 from sealmesh.config import OPTIONS, Mode, Secret, Settings
 from sealmesh.identity.grants import ALL_ROLES, make_grant, make_membership
 from sealmesh.identity.keys import BearerKey
@@ -84,6 +85,13 @@ def test_every_file_of_the_home_is_on_the_page(tmp_path: Path) -> None:
         home.sequences().next("summary", 1.0)
         home.seen_suites().note_suite(key.public, 2)
         home.pins().add(PinEntry(endpoint_id=key.public, fingerprint=bytes(32), by="hand", at=1.0))
+        home.activations().settle_untrusted(
+            Activation(
+                credential=Credential(id_object=b"", encrypted_secret=b""), name=b"n", endorsement=b"e", secret=b"s"
+            ),
+            b"s",
+            1.0,
+        )
         home.write_run(RunState(pid=1, api_url="http://x", console_url=None, token=Secret("t"), endpoint_id=key.public))
         written = {str(path.relative_to(home.path)) for path in home.path.rglob("*") if path.is_file()}
     listed = {match[1] for row in rows("files.md") if (match := re.fullmatch(r"`([^`]+)`", row[0]))}

@@ -17,12 +17,13 @@ from kit.evidence import BOUND, at, given, sample, statement_bytes
 from kit.vendor_certs import CDHASH, DAY, AppleMac, Issuer, make_key, sign_p256
 from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attestation.factors import FactorId, OperatorBlind, Status, Tier
+from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import binding
 from sealmesh.attestation.vendors import apple_app_attest, apple_enclave, apple_mda
 from sealmesh.attestation.vendors.apple_files import RAW_KIND
 from sealmesh.attestation.vendors.raw import RawInput
-from sealmesh.attestation.verifier import REGISTRY, HostVerdict, Pin, Verifier
+from sealmesh.attestation.verifier import REGISTRY, HostVerdict, Verifier
 from sealmesh.errors import VerificationError
 
 MAC = AppleMac()

@@ -15,11 +15,12 @@ from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
 from sealmesh.attestation.kinds import REGISTRY
+from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import binding
 from sealmesh.attestation.vendors import software
 from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
-from sealmesh.attestation.verifier import Pin, Verifier, cap_finding
+from sealmesh.attestation.verifier import Verifier, cap_finding
 from sealmesh.errors import VerificationError
 
 P256 = ec.derive_private_key(0xC0FFEE, ec.SECP256R1())

@@ -16,6 +16,7 @@ from kit.tpm import AK_ATTRIBUTES, SHA1, Firmware, ModelTpm, Vendor, der, name_o
 from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import FactorId, Status, Tier
+from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import binding
 from sealmesh.attestation.vendors.raw import RawInput
@@ -25,7 +26,7 @@ from sealmesh.attestation.vendors.tpm.credential import ActivationMemory, begin_
 from sealmesh.attestation.vendors.tpm.evidence import TYPE_AK, TYPE_CA, TYPE_EK, TpmEvidence
 from sealmesh.attestation.vendors.tpm.gotools import parse_attestation_untrusted
 from sealmesh.attestation.vendors.tpm.quote import verify_key_untrusted
-from sealmesh.attestation.verifier import Pin, Verifier
+from sealmesh.attestation.verifier import Verifier
 from sealmesh.errors import VerificationError
 
 SAMPLE = (Path(__file__).parents[2] / "testvectors/evidence/gce/gce-cos-85-nonce9009.pb").read_bytes()

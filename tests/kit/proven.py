@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from kit.attested import VERIFIER_ID, make_random
 from kit.sealed import HEAD
@@ -16,7 +17,7 @@ from sealmesh.client.challenge import HostLink
 from sealmesh.client.verify import HostVerifier
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.gossip.record import KeysPart, next_sequence
-from sealmesh.host.attest import SoftwareAttester
+from sealmesh.host.attest import Attester, SoftwareAttester
 from sealmesh.host.epochs import EpochContent, EpochKeeper
 from sealmesh.host.prove import HostFacts, Prover, StandingProof
 from sealmesh.identity.keys import EndpointKey
@@ -39,6 +40,7 @@ class Host:
     epochs: EpochContent | None = None
     proof: StandingProof | None = None
     keys: bytes | None = None
+    attester: Attester | None = None
 
     def __post_init__(self) -> None:
         self.random = make_random(self.seed + b" requests")
@@ -55,7 +57,7 @@ class Host:
         self.prover = Prover(
             endpoint_id=self.key.public,
             statement_key=self.keeper.statement_key,
-            attester=SoftwareAttester(self.key),
+            attester=self.attester or SoftwareAttester(self.key),
             facts=lambda: HostFacts(backend="in-process"),
             keys_part=lambda owner: self.keys if owner == self.key.public else None,
             publish=self._take_proof,
@@ -114,6 +116,9 @@ class World:
         serve: Answers sealed streams at the host: of whom, and the stream.
         reachable: Whether challenge streams are answered; sealed ones always are.
         asked: How many challenge streams have come.
+        policy: The verifier's.
+        attester: The host's; a software key without it.
+        memories: What else the verifier is given: pins, activations, run_judgement.
     """
 
     time: VirtualTime = field(default_factory=VirtualTime)
@@ -121,10 +126,13 @@ class World:
     serve: Callable[[bytes, Stream], Awaitable[None]] | None = None
     reachable: bool = True
     asked: int = 0
+    policy: Policy = field(default_factory=Policy)
+    attester: Attester | None = None
+    memories: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.here = self.asker_time or self.time
-        self.host = Host(self.time)
+        self.host = Host(self.time, attester=self.attester)
         self.network = MemoryNetwork()
         self._here = self.network.endpoint(VERIFIER_ID)
         self._there = self.network.endpoint(self.host.key.public)
@@ -132,12 +140,13 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
         self.verifier = HostVerifier(
             endpoint_id=VERIFIER_ID,
-            policy=Policy(),
+            policy=self.policy,
             connect=self._connect,
             now=self.here.now,
             elapsed=self.here.elapsed,
             random=make_random(b"nonces"),
             sleep=self.here.sleep,
+            **self.memories,
         )
         self.verifier.note_host(self.host.key.public)
 
@@ -198,7 +207,7 @@ class World:
         """The host's process ends and another begins, under the same endpoint key."""
         self._hosting.cancel()
         await asyncio.gather(self._hosting, return_exceptions=True)
-        self.host = Host(self.time, seed=b"second process", sequence=self.host.sequence)
+        self.host = Host(self.time, seed=b"second process", sequence=self.host.sequence, attester=self.host.attester)
         self._hosting = self._start(self.host.run())
         await settle()
 

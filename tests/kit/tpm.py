@@ -83,6 +83,8 @@ class ModelTpm:
     attributes: int = AK_ATTRIBUTES
     scheme: bytes | None = None
     registers: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    clock: int = 1000  # ms
+    resets: int = 4
 
     def __post_init__(self) -> None:
         self.ak = self.ak or p256(f"{self.which} ak")
@@ -115,7 +117,7 @@ class ModelTpm:
             struct.pack(">IH", parts["magic"], parts["kind"])
             + sized(parts["signer"])  # type: ignore[arg-type]
             + sized(extra)
-            + struct.pack(">QIIBQ", 1000, 4, 1, 1, 0x2024)
+            + struct.pack(">QIIBQ", self.clock, self.resets, 1, 1, 0x2024)
             + parts["selection"]  # type: ignore[operator]
             + sized(parts["digest"])  # type: ignore[arg-type]
         )

@@ -176,6 +176,7 @@ def refusal(code: str, message: str | None = None, *, param: str | None = None) 
 def _routing(error: RoutingError) -> PublicError:
     row = CODES[error.fault.value]
     shown = dict(list(error.refused.items())[:REFUSED_SHOWN_MAX])
+    failed = {host: error.failed_factors.get(host, ()) for host in shown}
     message = row.message
     if shown:
         named = [f"{host[:10]}: {reason}" for host, reason in list(shown.items())[:REFUSED_WORDS_MAX]]
@@ -186,7 +187,7 @@ def _routing(error: RoutingError) -> PublicError:
         message=message,
         param="model" if row.status == 404 else None,
         retry_after_s=error.retry_after_s if error.retry_after_s is not None else row.retry_after_s,
-        details={"refused": shown} if shown else {},
+        details={"refused": shown, "failed_factors": failed} if shown else {},
     )
 
 
@@ -260,7 +261,10 @@ def reference() -> str:
         "Generated from `sealmesh.api.errors`; a test compares this page with the table.",
         "",
         'Every error is an OpenAI error object: `{"error": {"message", "type", "param", "code"}}`. `no_attested_host`',
-        "and `no_host` add `refused`: each host's endpoint id and what it lacked. No message holds text of a prompt.",
+        "and `no_host` add `refused`: each host's endpoint id and what it lacked, in words; and `failed_factors`: its",
+        "endpoint id and the factors that it fails or lacks, with `number`, `id`, `status`, `source` and `reason`.",
+        "Where a host is silent, busy or not judged yet it is `no_host`: waiting may help. No message holds text of a",
+        "prompt.",
         "",
         "| status | code | type | Retry-After | x-should-retry | message |",
         "| --- | --- | --- | --- | --- | --- |",

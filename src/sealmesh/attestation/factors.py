@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from sealmesh.errors import VerificationError
+
 
 class Tier(enum.IntEnum):
     """What a host is, as far as its evidence shows. Higher is more; comparisons mean what they say."""
@@ -182,3 +184,40 @@ def require_factors(factors: Iterable[Factor], required: Iterable[FactorId]) -> 
 
 
 _SEVERITY: Final[Mapping[Status, int]] = {Status.PASS: 0, Status.ABSENT: 1, Status.FAIL: 2}
+
+_ABSENT_REASONS: Final[Mapping[FactorId, str]] = {
+    FactorId.ATTESTATION_KEY: "no attestation key was shown",
+    FactorId.PIN: "no pin for this host",
+    FactorId.ACTIVATION: "no key was activated",
+    FactorId.VENDOR_CHAIN: "no hardware vendor speaks for this host",
+    FactorId.PLATFORM_STATE: "no hardware reports how this machine was started",
+    FactorId.CODE_MEASUREMENT: "what the host says of its own code is not evidence",
+    FactorId.ACCELERATORS: "no accelerator was attested",
+}
+
+
+def fill_absent(factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    """Name what nothing was shown of, so that a verdict lists every factor of hardware."""
+    seen = {factor.factor for factor in factors}
+    absent = [
+        Factor(factor=factor, status=Status.ABSENT, source=Source.SELF_ASSERTED, reason=reason)
+        for factor, reason in _ABSENT_REASONS.items()
+        if factor not in seen
+    ]
+    return tuple(sorted((*factors, *absent), key=lambda factor: factor.number))
+
+
+def passed(factor: FactorId, source: Source, reason: str) -> Factor:
+    """A factor that holds."""
+    return Factor(factor=factor, status=Status.PASS, source=source, reason=reason)
+
+
+def failed_by(error: VerificationError) -> Factor:
+    """The factor that a refusal is about; `binding` where the refusal is of none of them."""
+    known = {factor.id: factor for factor in FactorId}
+    return Factor(
+        factor=known.get(error.factor, FactorId.BINDING),
+        status=Status.FAIL,
+        source=Source.SELF_ASSERTED,
+        reason=error.reason,
+    )

@@ -20,6 +20,7 @@ from sealmesh.attestation.vendors import (
 )
 from sealmesh.attestation.vendors.base import EvidenceKind
 from sealmesh.attestation.vendors.raw import RawKind
+from sealmesh.attestation.vendors.tpm.evidence import Activated
 
 #: Evidence record type to its verifier and the most that it can be worth. A type that is not here counts for nothing.
 REGISTRY: Final[Mapping[str, EvidenceKind]] = MappingProxyType(
@@ -55,7 +56,12 @@ RAW_KINDS: Final[Mapping[str, RawKind]] = MappingProxyType(
 )
 
 
-def live_registry() -> Mapping[str, EvidenceKind]:
-    """The registry of one live verifier: with its own memory of the last assertion of each App Attest key (A08)."""
+def live_registry(activated: Activated) -> Mapping[str, EvidenceKind]:
+    """The registry of one live verifier, with its own memories.
+
+    Args:
+        activated: Which attestation keys it saw TPMs activate (A06). That of the last assertion of each App Attest key
+            (A08) is made here.
+    """
     counted = apple_app_attest.make_kind(apple_app_attest.Counters())
-    return MappingProxyType({**REGISTRY, apple_app_attest.TYPE: counted})
+    return MappingProxyType({**REGISTRY, apple_app_attest.TYPE: counted, tpm.TYPE: tpm.make_kind(activated)})

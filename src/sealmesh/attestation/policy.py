@@ -80,8 +80,8 @@ class Judged(Protocol):
         """Tier and factors."""
 
     @property
-    def verified_at(self) -> float:
-        """Unix seconds."""
+    def confirmed_at(self) -> float:
+        """When it last showed that it is what it is, Unix seconds."""
 
     @property
     def pinned_by_hand(self) -> bool:
@@ -140,7 +140,7 @@ class Policy:
         by_pin = self.pins is PinRule.ACCEPT and host.pinned_by_hand and host.verdict.tier >= Tier.PINNED
         if host.verdict.tier < minimum and not by_pin:
             reasons.append(f"its tier is {host.verdict.tier.label}, the policy demands {minimum.label}")
-        age = now - host.verified_at
+        age = now - host.confirmed_at
         if age > self.max_age:
             reasons.append(f"its evidence is {age:.0f} s old, the policy allows {self.max_age:g} s")
         if not self.backend.allows(host.statement.backend):

@@ -134,6 +134,15 @@ class HostStatement:
             platform=message.platform,
         )
 
+    def says_the_same_as(self, other: HostStatement) -> bool:
+        """Whether both claim the same of code and models: a verdict is about the claims that were judged."""
+        return (self.measurement, self.backend, self.accelerators, self.model_digests) == (
+            other.measurement,
+            other.backend,
+            other.accelerators,
+            other.model_digests,
+        )
+
     def check_time(self, now: float) -> None:
         """Refuse a statement that is from the future or has ended [ST-9].
 

@@ -6,8 +6,8 @@ It raises or returns a verdict that holds; it never returns a flag. Steps are nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -21,12 +21,18 @@ from sealmesh.attestation.factors import (
     Status,
     Tier,
     Verdict,
+    failed_by,
+    fill_absent,
+    passed,
     require_factors,
 )
 from sealmesh.attestation.kinds import REGISTRY
+from sealmesh.attestation.order import HardwareOrder, confirmed_at
+from sealmesh.attestation.pins import Pin, judge_pin, pin_holds
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import EpochStatement, HostStatement, binding, statement_digest
 from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
+from sealmesh.attestation.vendors.tpm.credential import ActivationTarget
 from sealmesh.attestation.verified import _CONSTRUCTION, VerifiedHost
 from sealmesh.errors import LocalProtocolError, VerificationError
 from sealmesh.identity.signed import Signed
@@ -57,29 +63,6 @@ TIER_REQUIRED: Final[Mapping[Tier, tuple[FactorId, ...]]] = {
     ),
 }
 
-_ABSENT_REASONS: Final[Mapping[FactorId, str]] = {
-    FactorId.ATTESTATION_KEY: "no attestation key was shown",
-    FactorId.PIN: "no pin for this host",
-    FactorId.ACTIVATION: "no key was activated",
-    FactorId.VENDOR_CHAIN: "no hardware vendor speaks for this host",
-    FactorId.PLATFORM_STATE: "no hardware reports how this machine was started",
-    FactorId.CODE_MEASUREMENT: "what the host says of its own code is not evidence",
-    FactorId.ACCELERATORS: "no accelerator was attested",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
-    """An attestation key that the asker holds a host to.
-
-    Attributes:
-        fingerprint: SHA-256 of the attestation key, 32 bytes.
-        by_hand: Whether a person pinned it, rather than first use.
-    """
-
-    fingerprint: bytes
-    by_hand: bool
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostVerdict:
@@ -94,8 +77,11 @@ class HostVerdict:
         fingerprint: Of the attestation key, if it is one that can be pinned.
         pinned_by_hand: Whether a person pinned that key.
         claims: What the evidence says, for people.
-        verified_at: Unix seconds.
-        expires: Unix seconds; `VERDICT_LIFETIME_S` later, or when the host statement ends [ST-21].
+        verified_at: When the host answered this verifier's own nonce, Unix seconds.
+        confirmed_at: The same, or when later evidence was made by the hardware's own order [ST-24].
+        expires: Unix seconds; `VERDICT_LIFETIME_S` after that, or when the host statement ends [ST-21].
+        order: Where the live answer stands in its hardware's own order; None where nothing extends the verdict.
+        activation: Whom a credential could be made for; None where no key waits for one.
     """
 
     endpoint_id: bytes
@@ -107,7 +93,10 @@ class HostVerdict:
     pinned_by_hand: bool
     claims: Mapping[str, str]
     verified_at: float
+    confirmed_at: float
     expires: float
+    order: HardwareOrder | None
+    activation: ActivationTarget | None
     construction: InitVar[object]
 
     def __post_init__(self, construction: object) -> None:
@@ -224,16 +213,16 @@ class Verifier:
         check_own_nonce_untrusted(statement.challenge_root, answer.path, nonce=nonce, verifier_id=verifier_id)
         # 5. The inference keys are those of the statement key [ST-55].
         check_epochs_untrusted(epochs, statement, endpoint_id)
-        passed = (
-            _passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
-            _passed(FactorId.ENDPOINT_ID, Source.PEER_WITNESSED, "the endpoint of this connection"),
-            _passed(FactorId.FRESHNESS, Source.PEER_WITNESSED, "answered while this verifier waited"),
-            _passed(FactorId.OWN_NONCE, Source.PEER_WITNESSED, "this verifier's own nonce is under its root"),
-            _passed(FactorId.EPOCH_STATEMENT, Source.SELF_ASSERTED, "the statement key signed the inference keys"),
+        shown = (
+            passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
+            passed(FactorId.ENDPOINT_ID, Source.PEER_WITNESSED, "the endpoint of this connection"),
+            passed(FactorId.FRESHNESS, Source.PEER_WITNESSED, "answered while this verifier waited"),
+            passed(FactorId.OWN_NONCE, Source.PEER_WITNESSED, "this verifier's own nonce is under its root"),
+            passed(FactorId.EPOCH_STATEMENT, Source.SELF_ASSERTED, "the statement key signed the inference keys"),
         )
         # 6. to 9.: the evidence, the pin, what is required, the tier.
         required = (*LIVE_REQUIRED, *demanded_factors(self._policy))
-        verdict, findings, pin = self._judge(answer, statement, endpoint_id, now, passed, required)
+        verdict, findings, pin = self._judge(answer, statement, endpoint_id, now, shown, required)
         pinnable = [finding for finding in findings if finding.pinnable]
         return HostVerdict(
             endpoint_id=endpoint_id,
@@ -242,10 +231,57 @@ class Verifier:
             evidence_digest=evidence_digest(answer.envelope),
             statement_digest=statement_digest(answer.host_statement),
             fingerprint=pinnable[0].fingerprint if pinnable else None,
-            pinned_by_hand=pin is not None and pin.by_hand and _pin_holds(pin, findings),
+            pinned_by_hand=pin is not None and pin.by_hand and pin_holds(pin, findings),
             claims=MappingProxyType({key: value for one in findings for key, value in one.claims.items()}),
             verified_at=now,
+            confirmed_at=now,
             expires=min(now + VERDICT_LIFETIME_S, statement.expires),
+            order=_order_of(findings, verdict.tier),
+            activation=next((finding.activation for finding in findings if finding.activation is not None), None),
+            construction=_CONSTRUCTION,
+        )
+
+    def extend_untrusted(
+        self, verdict: HostVerdict, host_statement: bytes, envelope: bytes, *, now: float
+    ) -> HostVerdict | None:
+        """Extend a verdict by a standing statement that is later by the hardware's own order [ST-24].
+
+        Args:
+            verdict: A live one.
+            host_statement: As received.
+            envelope: As received.
+            now: Unix seconds.
+
+        Returns:
+            The verdict with a later end, or None where the statement adds nothing.
+
+        Raises:
+            VerificationError: What came does not hold, or is by other keys: the verdict has ended.
+        """
+        if verdict.order is None:
+            return None
+        statement = HostStatement.parse_untrusted(host_statement)
+        check_statement_endpoint(statement, verdict.endpoint_id)
+        statement.check_time(now)
+        check_same_process(statement, verdict)
+        answer = ProofAnswer(host_statement=host_statement, envelope=envelope, path=b"", keys=b"")
+        shown = (
+            passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
+            passed(FactorId.ENDPOINT_ID, Source.PEER_WITNESSED, "the endpoint that answered"),
+            passed(FactorId.FRESHNESS, Source.HARDWARE, "later by the hardware's own order"),
+        )
+        found, findings, _ = self._judge(answer, statement, verdict.endpoint_id, now, shown, STANDING_REQUIRED)
+        check_same_hardware({one.fingerprint for one in findings if one.pinnable}, verdict)
+        later = _order_of(findings, found.tier)
+        if later is None or found.tier < verdict.verdict.tier or not statement.says_the_same_as(verdict.statement):
+            return None
+        made = confirmed_at(verdict.order, later, answered_at=verdict.verified_at, issued=statement.issued)
+        if made is None or min(made, now) <= verdict.confirmed_at:
+            return None
+        return replace(
+            verdict,
+            confirmed_at=min(made, now),
+            expires=min(min(made, now) + VERDICT_LIFETIME_S, statement.expires),
             construction=_CONSTRUCTION,
         )
 
@@ -266,13 +302,13 @@ class Verifier:
         statement = HostStatement.parse_untrusted(host_statement)
         check_statement_endpoint(statement, endpoint_id)
         statement.check_time(now)
-        passed = (
-            _passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
-            _passed(FactorId.ENDPOINT_ID, Source.SELF_ASSERTED, "the endpoint that was asked about"),
-            _passed(FactorId.FRESHNESS, Source.SELF_ASSERTED, "within its own times"),
+        shown = (
+            passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
+            passed(FactorId.ENDPOINT_ID, Source.SELF_ASSERTED, "the endpoint that was asked about"),
+            passed(FactorId.FRESHNESS, Source.SELF_ASSERTED, "within its own times"),
         )
         answer = ProofAnswer(host_statement=host_statement, envelope=envelope, path=b"", keys=b"")
-        verdict, _, _ = self._judge(answer, statement, endpoint_id, now, passed, STANDING_REQUIRED)
+        verdict, _, _ = self._judge(answer, statement, endpoint_id, now, shown, STANDING_REQUIRED)
         return verdict
 
     def _judge(
@@ -281,24 +317,24 @@ class Verifier:
         statement: HostStatement,
         endpoint_id: bytes,
         now: float,
-        passed: Iterable[Factor],
+        shown: Iterable[Factor],
         required: Iterable[FactorId],
     ) -> tuple[Verdict, list[Finding], Pin | None]:
         # 6. Each evidence record [ST-33] against the binding, by the verifier of its type [ST-50].
         envelope = Envelope.parse_untrusted(answer.envelope)
         findings, failed = self._examine(envelope, answer.host_statement, statement, endpoint_id, now)
-        factors = [*passed, *failed, *(factor for finding in findings for factor in finding.factors)]
+        factors = [*shown, *failed, *(factor for finding in findings for factor in finding.factors)]
         # 7. The asker's pin [ST-54].
         pin = self._find_pin(endpoint_id)
         if pin is not None:
-            factors.append(_judge_pin(pin, findings))
+            factors.append(judge_pin(pin, findings))
         # 8. What the context requires; absent is a failure [ST-51].
         settled = require_factors(factors, required)
         check_required(settled, required)
         # 9. The tier: the best record's, under its ceiling, lowered by whatever does not hold [ST-52].
-        settled = _fill_absent(settled)
+        settled = fill_absent(settled)
         claimed = max((finding.tier for finding in findings), default=Tier.NONE)
-        if pin is not None and _pin_holds(pin, findings):
+        if pin is not None and pin_holds(pin, findings):
             claimed = max(claimed, Tier.PINNED)
         tier = settle_tier(claimed, settled)
         best = [finding for finding in findings if finding.tier >= tier]
@@ -344,7 +380,7 @@ class Verifier:
                 findings.append(cap_finding(kind.verify_untrusted(evidence), kind.ceiling))
             except VerificationError as error:
                 refusal = error
-                failed.append(_failed(error))
+                failed.append(failed_by(error))
         if not findings:
             raise refusal
         return findings, failed
@@ -380,6 +416,36 @@ def check_epochs_untrusted(epochs: Sequence[Signed], statement: HostStatement, e
         raise VerificationError("epoch_statement", "the answer names no inference keys")
     for signed in epochs:
         EpochStatement.verify_untrusted(signed, statement_key=statement.statement_key, endpoint_id=endpoint_id)
+
+
+def check_same_process(statement: HostStatement, verdict: HostVerdict) -> None:
+    """Refuse a later statement of another process: its keys were judged by nobody yet.
+
+    Raises:
+        VerificationError: Factor `host_statement`.
+    """
+    if statement.statement_key != verdict.statement.statement_key:
+        raise VerificationError("host_statement", "the host's process is a new one; it must answer again")
+
+
+def check_same_hardware(shown: Collection[bytes | None], verdict: HostVerdict) -> None:
+    """Refuse another hardware key within one process of a host: no chip changes while a process runs [ST-25].
+
+    Args:
+        shown: Fingerprints of the hardware keys that signed.
+        verdict: What stood before.
+
+    Raises:
+        VerificationError: Factor `attestation_key`; it says which key.
+    """
+    if verdict.fingerprint is not None and verdict.fingerprint not in shown:
+        others = ", ".join(one.hex() for one in shown if one is not None) or "none"
+        raise VerificationError(
+            "attestation_key",
+            f"its hardware key has changed: it was {verdict.fingerprint.hex()}, it is {others}",
+            expected=verdict.fingerprint.hex(),
+            got=others,
+        )
 
 
 def cap_finding(finding: Finding, ceiling: Tier) -> Finding:
@@ -419,41 +485,8 @@ def settle_tier(claimed: Tier, factors: Iterable[Factor]) -> Tier:
     return Tier.NONE
 
 
-def _judge_pin(pin: Pin, findings: Sequence[Finding]) -> Factor:
-    if _pin_holds(pin, findings):
-        reason = "the key that was pinned by hand" if pin.by_hand else "the key that was pinned on first use"
-        return _passed(FactorId.PIN, Source.PEER_WITNESSED, reason)
-    return Factor(
-        factor=FactorId.PIN,
-        status=Status.FAIL,
-        source=Source.PEER_WITNESSED,
-        reason="another attestation key than the pinned one",
-    )
-
-
-def _pin_holds(pin: Pin, findings: Sequence[Finding]) -> bool:
-    return any(finding.pinnable and finding.fingerprint == pin.fingerprint for finding in findings)
-
-
-def _fill_absent(factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
-    seen = {factor.factor for factor in factors}
-    absent = [
-        Factor(factor=factor, status=Status.ABSENT, source=Source.SELF_ASSERTED, reason=reason)
-        for factor, reason in _ABSENT_REASONS.items()
-        if factor not in seen
-    ]
-    return tuple(sorted((*factors, *absent), key=lambda factor: factor.number))
-
-
-def _passed(factor: FactorId, source: Source, reason: str) -> Factor:
-    return Factor(factor=factor, status=Status.PASS, source=source, reason=reason)
-
-
-def _failed(error: VerificationError) -> Factor:
-    known = {factor.id: factor for factor in FactorId}
-    return Factor(
-        factor=known.get(error.factor, FactorId.BINDING),
-        status=Status.FAIL,
-        source=Source.SELF_ASSERTED,
-        reason=error.reason,
-    )
+def _order_of(findings: Sequence[Finding], tier: Tier) -> HardwareOrder | None:
+    """The order of the hardware that the verdict rests on; of none where no vendor speaks for it."""
+    if tier < Tier.HARDWARE_ROOTED:
+        return None
+    return next((one.order for one in findings if one.order is not None and one.tier >= tier), None)

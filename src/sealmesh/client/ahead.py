@@ -18,10 +18,13 @@ FETCH_AFTER: Final = 1 - EPOCH_ANNOUNCE_S / EPOCH_S + 0.02
 FETCH_INTERVAL: Final = 0.04
 #: Pause after a first try that failed, in seconds; doubles with each.
 RETRY_S: Final = 1.0
-#: The same while a verdict still holds: a short outage should not cost it.
+#: The same while a verdict still holds, or a third of what is left of it: a short outage should not cost it.
 RENEWAL_RETRY_S: Final = 15.0
 #: No pause between tries is longer, in seconds.
 RETRY_MAX_S: Final = 30.0
+#: Pause after a chip had no time for an activation, in seconds; doubles with each, up to the second.
+ACTIVATION_RETRY_S: Final = 5.0
+ACTIVATION_RETRY_MAX_S: Final = 60.0
 #: Pause after a host was dropped, in seconds; doubles with each time, up to the second.
 DROPPED_S: Final = 10.0
 DROPPED_MAX_S: Final = 300.0
@@ -34,7 +37,7 @@ def renewal_due(verdict: HostVerdict, max_age: float) -> float:
         verdict: The live one.
         max_age: The oldest that the policy takes, in seconds.
     """
-    return verdict.verified_at + RENEW_AFTER * min(max_age, verdict.expires - verdict.verified_at)
+    return verdict.confirmed_at + RENEW_AFTER * min(max_age, verdict.expires - verdict.confirmed_at)
 
 
 def fetch_due(hosts: Sequence[VerifiedHost], *, now: float, since_fetch: float) -> float:
@@ -52,18 +55,27 @@ def fetch_due(hosts: Sequence[VerifiedHost], *, now: float, since_fetch: float) 
     return max(newest.not_before + FETCH_AFTER * lifetime, now + FETCH_INTERVAL * lifetime - since_fetch)
 
 
-def retry_pause(*, failures: int, dropped: int, holds: bool) -> float:
+def retry_pause(*, failures: int, dropped: int, left: float | None) -> float:
     """Return how long to wait after a try that failed, in seconds.
 
     Args:
         failures: Tries in a row without an answer.
         dropped: How often the host was dropped since it last answered rightly.
-        holds: Whether a verdict still holds.
+        left: How long its verdict lasts still, in seconds, also below zero; None where there is none.
     """
-    if holds or not dropped:
-        first = RENEWAL_RETRY_S if holds else RETRY_S
-        return min(first * 2.0 ** min(failures - 1, 10), RETRY_MAX_S)
+    if left is not None or not dropped:
+        first = RETRY_S if left is None else max(RETRY_S, min(RENEWAL_RETRY_S, left / 3))
+        return min(first * 2.0 ** min(max(failures - 1, 0), 10), RETRY_MAX_S)
     return min(DROPPED_S * 2.0 ** min(dropped - 1, 10), DROPPED_MAX_S)
+
+
+def activation_pause(tries: int) -> float:
+    """Return how long to wait after an activation that a host had no time for, in seconds.
+
+    Args:
+        tries: In a row, 1 or more.
+    """
+    return min(ACTIVATION_RETRY_S * 2.0 ** min(tries - 1, 10), ACTIVATION_RETRY_MAX_S)
 
 
 def host_of_now(hosts: Sequence[VerifiedHost], now: float) -> VerifiedHost | None:

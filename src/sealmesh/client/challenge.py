@@ -6,12 +6,19 @@ import asyncio
 from typing import Protocol
 
 from sealmesh.attestation.challenge import (
+    ActivatedAnswer,
     Answer,
+    Challenge,
+    ChallengeRefusal,
+    GetKeys,
+    KeysAnswer,
+    ProofAnswer,
+    RefusedAnswer,
     Request,
     encode_request,
     parse_answer_untrusted,
 )
-from sealmesh.errors import RemoteProtocolError, TransportTimeoutError
+from sealmesh.errors import BusyError, RemoteProtocolError, TransportTimeoutError
 from sealmesh.limits import CHALLENGE_MESSAGE_MAX, CHALLENGE_TIMEOUT_S, READ_CHUNK
 from sealmesh.transport.base import Stream
 from sealmesh.wire.framing import MessageReader, StreamKind, encode_message
@@ -30,6 +37,46 @@ class HostLink(Protocol):
         Raises:
             TransportError: The link is gone, or no stream became free.
         """
+
+
+class NoEvidenceError(BusyError):
+    """The host says that it can make no evidence now."""
+
+
+async def ask_proof(link: HostLink, nonce: bytes) -> ProofAnswer:
+    """Have a host answer for a nonce; the answer is not verified.
+
+    Raises:
+        TransportError: The host is not reached, cut the stream, or did not answer in time.
+        BusyError: It does not answer challenges now.
+        RemoteProtocolError: What came is no answer to a challenge.
+    """
+    match await ask_host(link, Challenge(nonce=nonce)):
+        case ProofAnswer() as answer:
+            return answer
+        case RefusedAnswer(code=ChallengeRefusal.UNAVAILABLE):
+            raise NoEvidenceError("the host can make no evidence now")
+        case RefusedAnswer():
+            raise BusyError("the host does not answer challenges now")
+        case KeysAnswer() | ActivatedAnswer():
+            raise RemoteProtocolError("a challenge was answered with something else")
+
+
+async def ask_keys(link: HostLink, endpoint_id: bytes) -> bytes:
+    """Fetch a keys part, as its owner signed it; nothing of it is verified.
+
+    Raises:
+        TransportError: The host is not reached, cut the stream, or did not answer in time.
+        BusyError: It gives no keys now.
+        RemoteProtocolError: What came is no answer to a fetch of keys.
+    """
+    match await ask_host(link, GetKeys(endpoint_id=endpoint_id)):
+        case KeysAnswer() as answer:
+            return answer.keys
+        case RefusedAnswer():
+            raise BusyError("the host gives no keys now")
+        case ProofAnswer() | ActivatedAnswer():
+            raise RemoteProtocolError("a fetch of keys was answered with something else")
 
 
 async def ask_host(link: HostLink, request: Request, *, timeout_s: float = CHALLENGE_TIMEOUT_S) -> Answer:

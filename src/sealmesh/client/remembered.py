@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sealmesh.attestation.verifier import Pin
+from sealmesh.attestation.pins import Pin
 
 
 class SuiteMemory(Protocol):

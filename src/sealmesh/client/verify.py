@@ -10,34 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-from sealmesh.attestation.challenge import (
-    NONCE_BYTES,
-    ActivatedAnswer,
-    Challenge,
-    GetKeys,
-    KeysAnswer,
-    ProofAnswer,
-    RefusedAnswer,
-)
+from sealmesh.attestation.challenge import NONCE_BYTES, ProofAnswer
 from sealmesh.attestation.clocks import ClockGuard
+from sealmesh.attestation.factors import Factor, FactorId
 from sealmesh.attestation.kinds import live_registry
-from sealmesh.attestation.policy import FirstUse, Policy
-from sealmesh.attestation.proof import SavedProof
-from sealmesh.attestation.statement import statement_digest
+from sealmesh.attestation.policy import Policy
+from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.attestation.verifier import HostVerdict, Verifier
+from sealmesh.attestation.verifier import HostVerdict, Verifier, check_same_hardware
+from sealmesh.client.activate import Activator
 from sealmesh.client.ahead import fetch_due, host_of_now, renewal_due, retry_pause
-from sealmesh.client.challenge import HostLink, ask_host
+from sealmesh.client.challenge import HostLink, NoEvidenceError, ask_keys, ask_proof
+from sealmesh.client.judging import Judge, JudgementTimeoutError, RunJudgement, judge_inline
+from sealmesh.client.refusing import NO_EVIDENCE, factors_of, failed_factors, may_help_to_wait, words_of
 from sealmesh.client.remembered import ForgetfulSuites, NoPins, PinBook, SuiteMemory
+from sealmesh.client.watched import Keys, Watched, read_keys_untrusted
 from sealmesh.errors import BusyError, RemoteProtocolError, TransportError, VerificationError
-from sealmesh.gossip.record import KEYS_FACTOR, parse_keys_untrusted
-from sealmesh.identity.signed import Signed
 from sealmesh.limits import (
     CHALLENGE_TRIES,
-    EPOCH_STATEMENT_MAX,
     PEERS_MAX,
     REFRESH_INTERVAL_S,
 )
@@ -54,42 +46,6 @@ ASKED_AT_ONCE: Final = 64
 TICK_S: Final = 1.0
 
 
-#: Judges in the caller's task or elsewhere; hardware evidence is worth a thread, a software key is not.
-RunJudgement = Callable[[Callable[[], HostVerdict]], Awaitable[HostVerdict]]
-
-
-async def judge_inline(judge: Callable[[], HostVerdict]) -> HostVerdict:
-    """Judge at once, here: a software key takes about 0.2 ms."""
-    return judge()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Keys:
-    """A verified keys part's worth: its sequence and the epoch statements in it."""
-
-    sequence: int
-    epochs: tuple[Signed, ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    """What is held of one host."""
-
-    verdict: HostVerdict | None = None
-    keys: _Keys | None = None
-    hosts: tuple[VerifiedHost, ...] = ()
-    refusal: str = ""
-    proof: tuple[ProofAnswer, bytes] | None = None
-    silent: int = 0
-    busy: int = 0
-    dropped: int = 0
-    fetched_at: float = float("-inf")
-    refreshed_at: float = float("-inf")
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-
 class HostVerifier:
     """Verdicts on hosts, ahead of need.
 
@@ -104,9 +60,10 @@ class HostVerifier:
         keys_floor: The least sequence of a host's keys part that still counts, by its own summary [RE-15].
         suites: Remembers the best suite of each endpoint.
         pins: The asker's pins.
-        verifier: Judges; the default has the default registry.
+        activations: Which chips this verifier saw activate which keys.
+        verifier: Judges; the default has the default registry, with those memories.
         on_change: Called with a host's endpoint id when what is known of it has changed.
-        run_judgement: Where the CPU work of a verdict is done.
+        run_judgement: Where the CPU work of a verdict, and what must be on the disk first, is done.
     """
 
     def __init__(
@@ -122,6 +79,7 @@ class HostVerifier:
         keys_floor: Callable[[bytes], int] = lambda _: 0,
         suites: SuiteMemory | None = None,
         pins: PinBook | None = None,
+        activations: ActivationMemory | None = None,
         verifier: Verifier | None = None,
         on_change: Callable[[bytes], None] = lambda _: None,
         run_judgement: RunJudgement = judge_inline,
@@ -136,10 +94,23 @@ class HostVerifier:
         self._keys_floor = keys_floor
         self._suites = suites or ForgetfulSuites()
         self._pins = pins or NoPins()
-        self._verifier = verifier or Verifier(policy=policy, find_pin=self._pins.find_pin, registry=live_registry())
+        activations = activations or ActivationMemory()
+        verifier = verifier or Verifier(
+            policy=policy, find_pin=self._pins.find_pin, registry=live_registry(activations.holds)
+        )
         self._on_change = on_change
-        self._run_judgement = run_judgement
-        self._hosts: dict[bytes, _Watched] = {}
+        self._judge = Judge(
+            verifier=verifier,
+            verifier_id=endpoint_id,
+            policy=policy,
+            suites=self._suites,
+            pins=self._pins,
+            now=now,
+            sleep=sleep,
+            run=run_judgement,
+        )
+        self._activator = Activator(activations, judge=self._judge, now=now, elapsed=elapsed, random=random)
+        self._hosts: dict[bytes, Watched] = {}
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._renewing = asyncio.Semaphore(ASKED_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
@@ -162,7 +133,7 @@ class HostVerifier:
         return found
 
     def refusals(self, endpoint_id: bytes) -> tuple[str, ...]:
-        """Why a host is not sealed to; empty for one that is, or that was not judged yet."""
+        """Why a host is not sealed to, in words; empty for one that is, or that was not judged yet."""
         host = self._hosts.get(endpoint_id)
         if host is None:
             return ()
@@ -179,7 +150,30 @@ class HostVerifier:
                 self.suite_for(found)
             except VerificationError as error:
                 reasons.append(error.reason)
-        return tuple(reasons)
+        if not reasons:
+            return ()
+        if host.unavailable:
+            reasons.append(NO_EVIDENCE)
+        return (*reasons, *words_of(failed_factors(host, self._policy, now)))
+
+    def failed_factors(self, endpoint_id: bytes) -> tuple[Factor, ...]:
+        """The factors that a host fails, or lacks for the policy; empty for one that is used."""
+        host = self._hosts.get(endpoint_id)
+        return () if host is None else failed_factors(host, self._policy, self._now())
+
+    def waiting(self, endpoint_id: bytes) -> bool:
+        """Whether waiting may help with a host that is not used: it is silent, busy, or not judged yet."""
+        host = self._hosts.get(endpoint_id)
+        if host is None:
+            return True
+        now = self._now()
+        found = host_of_now(host.hosts, now)
+        if found is not None:
+            try:
+                self.suite_for(found)
+            except VerificationError:
+                return False
+        return may_help_to_wait(host, self._policy, now)
 
     def suite_for(self, host: VerifiedHost) -> Suite:
         """The best suite of the signed statement; no policy chooses a weaker one, and none follows a better [ST-60].
@@ -204,21 +198,7 @@ class HostVerifier:
     def export(self, endpoint_id: bytes) -> bytes | None:
         """The evidence for the verdict as a file that a stranger can check (`sealmesh verify`)."""
         host = self._hosts.get(endpoint_id)
-        if host is None or host.verdict is None or host.proof is None or host.keys is None:
-            return None
-        answer, nonce = host.proof
-        current = host_of_now(host.hosts, self._now())
-        epochs = [one for one in host.keys.epochs if current and statement_digest(one.part) == current.epoch_digest]
-        return SavedProof(
-            endpoint_id=endpoint_id,
-            verifier_id=self._endpoint_id,
-            nonce=nonce,
-            path=answer.path,
-            saved_at=host.verdict.verified_at,
-            host_statement=answer.host_statement,
-            envelope=answer.envelope,
-            epoch=(epochs or host.keys.epochs)[0],
-        ).encode()
+        return None if host is None else host.export(endpoint_id, verifier_id=self._endpoint_id, now=self._now())
 
     # --- which hosts --------------------------------------------------------------------------------------------
 
@@ -232,7 +212,7 @@ class HostVerifier:
         if len(self._hosts) >= PEERS_MAX:
             _log.warning("more than %d hosts: the newest is not watched", PEERS_MAX)
             return
-        host = self._hosts[endpoint_id] = _Watched()
+        host = self._hosts[endpoint_id] = Watched()
         if self._group is not None:
             self._start(endpoint_id, host)
 
@@ -241,6 +221,19 @@ class HostVerifier:
         host = self._hosts.pop(endpoint_id, None)
         if host is not None and host.task is not None:
             host.task.cancel()
+
+    def reconsider(self, endpoint_id: bytes, reason: str) -> None:
+        """What a verdict rests on here was changed, as a pin: the host is not used until it has answered again.
+
+        Args:
+            endpoint_id: Whose.
+            reason: In words, for whoever asks meanwhile.
+        """
+        host = self._hosts.get(endpoint_id)
+        if host is not None:
+            self._drop(endpoint_id, host, reason, waiting=True)
+            host.dropped = 0
+            host.wake.set()
 
     async def run(self) -> None:
         """Keep the verdicts until cancelled."""
@@ -282,110 +275,138 @@ class HostVerifier:
 
     # --- one host -----------------------------------------------------------------------------------------------
 
-    def _start(self, endpoint_id: bytes, host: _Watched) -> None:
+    def _start(self, endpoint_id: bytes, host: Watched) -> None:
         assert self._group is not None  # noqa: S101 - called from `run` on
         host.task = self._group.create_task(self._watch(endpoint_id, host), name="sealmesh-verdict")
 
-    async def _watch(self, endpoint_id: bytes, host: _Watched) -> None:
+    async def _watch(self, endpoint_id: bytes, host: Watched) -> None:
         while True:
             host.wake.clear()
             async with host.lock:
                 pause = await self._step(endpoint_id, host)
-            await self._pause(host.wake, pause)
+            self._say(endpoint_id, host)
+            await host.pause(pause, self._sleep)
 
-    async def _step(self, endpoint_id: bytes, host: _Watched) -> float:
+    async def _step(self, endpoint_id: bytes, host: Watched) -> float:
         """Ask the host for what is due; return how long to wait, in seconds."""
         now = self._now()
-        if host.verdict is None or now >= self._renewal_due(host.verdict):
+        if host.verdict is None:
             done = await self._guarded(endpoint_id, host, self._challenge)
+        elif now >= self._renewal_due(host.verdict):
+            done = await self._guarded(endpoint_id, host, self._renew)
+        elif self._activator.due_in(host) <= 0:
+            done = await self._guarded(endpoint_id, host, self._activate)
         elif now >= self._fetch_due(host, now):
             done = await self._guarded(endpoint_id, host, self._fetch_keys)
         else:
             done = True
+        now = self._now()
         if not done:
-            return retry_pause(failures=host.silent + host.busy, dropped=host.dropped, holds=host.verdict is not None)
+            left = None if host.verdict is None else self._end(host.verdict) - now
+            return retry_pause(failures=host.silent + host.busy, dropped=host.dropped, left=left)
         if host.verdict is None:
             return 0.0
-        now = self._now()
-        return max(0.0, min(self._renewal_due(host.verdict), self._fetch_due(host, now)) - now)
+        due = min(self._renewal_due(host.verdict), self._fetch_due(host, now)) - now
+        return max(0.0, min(due, self._activator.due_in(host)))
 
     async def _guarded(
-        self, endpoint_id: bytes, host: _Watched, ask: Callable[[bytes, _Watched], Awaitable[None]]
+        self, endpoint_id: bytes, host: Watched, ask: Callable[[bytes, Watched], Awaitable[None]]
     ) -> bool:
         """Ask; sort a failure into silence or a wrong answer. True if the host answered rightly."""
         try:
             async with self._asking if host.verdict is None else self._renewing:
                 await ask(endpoint_id, host)
         except (VerificationError, RemoteProtocolError) as error:  # [CH-12]
-            self._drop(endpoint_id, host, f"it was refused: {error.reason}")
+            self._drop(endpoint_id, host, f"it was refused: {error.reason}", failed=factors_of(error))
             _log.warning("host %s dropped: %s", endpoint_id.hex()[:12], error)
             return False
-        except BusyError:  # [CH-10]
+        except JudgementTimeoutError:
+            _log.error("judging host %s took too long", endpoint_id.hex()[:12])
+            self._drop(endpoint_id, host, "this node was too slow in judging it")
+            return False
+        except BusyError as error:  # [CH-10]
+            host.unavailable = host.unavailable + 1 if isinstance(error, NoEvidenceError) else 0
             # It lives, and says that it cannot now: the verdict ages meanwhile, and ends in its time.
             host.busy = min(host.busy + 1, BUSY_COUNTED)
             if host.verdict is None and host.busy >= CHALLENGE_TRIES:
                 host.refusal = "it answers no challenges now"
+                host.waiting = not host.unavailable
             return False
         except TransportError as error:  # [CH-13]
             host.silent += 1
             _log.info("host %s did not answer (%s)", endpoint_id.hex()[:12], type(error).__name__)
             if host.silent >= CHALLENGE_TRIES:
-                self._drop(endpoint_id, host, f"it did not answer {CHALLENGE_TRIES} times")
+                self._drop(endpoint_id, host, f"it did not answer {CHALLENGE_TRIES} times", waiting=True)
             return False
         except Exception as error:
             # A bug of ours, or a full disk: it costs the host its verdict, and no other host anything.
             _log.error("judging host %s failed: %s", endpoint_id.hex()[:12], type(error).__name__)
             self._drop(endpoint_id, host, "this node failed in judging it")
             return False
-        host.silent = host.busy = 0
+        host.silent = host.busy = host.unavailable = 0
         return True
 
-    async def _challenge(self, endpoint_id: bytes, host: _Watched) -> None:
+    async def _renew(self, endpoint_id: bytes, host: Watched) -> None:
+        """Have the verdict last longer: by the hardware's own order, at no cost to it, or by a new nonce."""
+        verdict = host.verdict
+        if verdict is not None and verdict.order is not None and self._activator.is_settled(verdict.activation):
+            await self._fetch_keys(endpoint_id, host)
+            if host.verdict is not None and self._now() < self._renewal_due(host.verdict):
+                return
+        await self._challenge(endpoint_id, host)
+
+    async def _challenge(self, endpoint_id: bytes, host: Watched) -> None:
         """Have the host answer for a fresh nonce, and judge the answer."""
+        generation = host.generation
         link = await self._connect(endpoint_id)
         nonce = self._random(NONCE_BYTES)  # [CH-11]
-        answer = await ask_host(link, Challenge(nonce=nonce))
-        match answer:
-            case RefusedAnswer():
-                raise BusyError("the host does not answer challenges now")
-            case KeysAnswer() | ActivatedAnswer():
-                raise RemoteProtocolError("a challenge was answered with something else")
-            case ProofAnswer():
-                pass
+        answer = await ask_proof(link, nonce)
         keys = self._read_keys_untrusted(answer.keys, endpoint_id)
-
-        def judge() -> HostVerdict:
-            return self._verifier.verify_live_untrusted(
-                answer,
-                epochs=keys.epochs,
-                endpoint_id=endpoint_id,
-                nonce=nonce,
-                verifier_id=self._endpoint_id,
-                now=self._now(),
-            )
-
-        verdict = await self._run_judgement(judge)
+        verdict = await self._judge.judge_untrusted(answer, keys.epochs, endpoint_id=endpoint_id, nonce=nonce)
+        if await self._activator.activate(link, host, verdict.activation):
+            # The same answer, by a verifier that knows more.
+            verdict = await self._judge.judge_untrusted(answer, keys.epochs, endpoint_id=endpoint_id, nonce=nonce)
+        if generation != host.generation:
+            return  # dropped meanwhile: what was asked before counts no more
+        if host.last is not None and host.last.statement.statement_key == verdict.statement.statement_key:
+            check_same_hardware({verdict.fingerprint}, host.last)
         if host.keys is not None and keys.sequence < host.keys.sequence:
             # An older keys part beside a new answer: what is known stands, if the statement key still signs it.
             keys = host.keys
         self._adopt(endpoint_id, host, verdict, keys, proof=(answer, nonce))
         host.fetched_at = self._elapsed()
         host.dropped = 0
-        self._pin_first_use(verdict)
 
-    async def _fetch_keys(self, endpoint_id: bytes, host: _Watched) -> None:
-        """Fetch the keys part from its owner; take it in if it is newer."""
+    async def _activate(self, endpoint_id: bytes, host: Watched) -> None:
+        """Ask a chip that had no time before; once it has answered, have the host answer a new nonce."""
+        target = None if host.verdict is None else host.verdict.activation
+        if await self._activator.activate(await self._connect(endpoint_id), host, target):
+            await self._challenge(endpoint_id, host)
+
+    # --- keys parts ---------------------------------------------------------------------------------------------
+
+    async def _fetch_keys(self, endpoint_id: bytes, host: Watched) -> None:
+        """Fetch the keys part from its owner; take it in if it is newer, with what it shows by the hardware's order."""
         host.fetched_at = self._elapsed()
         link = await self._connect(endpoint_id)
-        answer = await ask_host(link, GetKeys(endpoint_id=endpoint_id))
-        match answer:
-            case RefusedAnswer():
-                raise BusyError("the host gives no keys now")
-            case ProofAnswer() | ActivatedAnswer():
-                raise RemoteProtocolError("a fetch of keys was answered with something else")
-            case KeysAnswer():
-                pass
-        self.offer_keys_untrusted(endpoint_id, answer.keys)
+        answer = await ask_keys(link, endpoint_id)
+        before = host.keys
+        self.offer_keys_untrusted(endpoint_id, answer)
+        if host.keys is not None and host.keys is not before:
+            await self._extend(endpoint_id, host, host.keys)
+
+    async def _extend(self, endpoint_id: bytes, host: Watched, keys: Keys) -> None:
+        """Extend the verdict by the standing statement of a newer keys part, where its hardware has an order [ST-24].
+
+        Raises:
+            VerificationError: What the host shows now does not hold, or is another chip's [ST-25].
+        """
+        verdict, generation = host.verdict, host.generation
+        if verdict is None or verdict.order is None or not keys.host_statement:
+            return
+        extended = await self._judge.extend_untrusted(verdict, keys.host_statement, keys.envelope)
+        if extended is not None and generation == host.generation and host.verdict is verdict:
+            self._adopt(endpoint_id, host, extended, keys)
 
     def offer_keys_untrusted(self, endpoint_id: bytes, data: bytes) -> None:
         """Take in a keys part, fetched or pushed, if it is newer than the known one [CH-14].
@@ -406,34 +427,22 @@ class HostVerifier:
         try:
             self._adopt(endpoint_id, host, host.verdict, keys)
         except VerificationError as error:
-            self._drop(endpoint_id, host, error.reason)
+            self._drop(endpoint_id, host, error.reason, waiting=True)
             host.keys = keys
             host.dropped = 0
             host.wake.set()
 
-    def _read_keys_untrusted(self, data: bytes, endpoint_id: bytes) -> _Keys:
-        part = parse_keys_untrusted(data, self._now())
-        if part.endpoint_id != endpoint_id:
-            raise VerificationError(KEYS_FACTOR, "the keys part is another endpoint's")
-        if part.sequence < (floor := self._keys_floor(endpoint_id)):
-            # Older than what the owner told everybody: somebody passes off keys of an earlier time [RE-15].
-            raise VerificationError(
-                KEYS_FACTOR, "the keys part is an older one", expected=f"at least {floor}", got=str(part.sequence)
-            )
-        epochs = tuple(
-            Signed.decode_untrusted(statement, maximum=EPOCH_STATEMENT_MAX, factor="epoch_statement")
-            for statement in part.epoch_statements
-        )
-        if not epochs:
-            raise VerificationError(KEYS_FACTOR, "the keys part names no inference keys")
-        return _Keys(sequence=part.sequence, epochs=epochs)
+    def _read_keys_untrusted(self, data: bytes, endpoint_id: bytes) -> Keys:
+        return read_keys_untrusted(data, endpoint_id, floor=self._keys_floor(endpoint_id), now=self._now())
+
+    # --- what is held -------------------------------------------------------------------------------------------
 
     def _adopt(
         self,
         endpoint_id: bytes,
-        host: _Watched,
+        host: Watched,
         verdict: HostVerdict,
-        keys: _Keys,
+        keys: Keys,
         *,
         proof: tuple[ProofAnswer, bytes] | None = None,
     ) -> None:
@@ -442,47 +451,50 @@ class HostVerifier:
         Raises:
             VerificationError: The statement key did not sign one of the epochs.
         """
-        now = self._now()
-        hosts = verdict.hosts_for(keys.epochs, now)
-        for one in hosts:
-            known = [suite for suite in Suite if suite in one.keys]
-            if known and max(known) > self._suites.best_suite(endpoint_id):
-                self._suites.note_suite(endpoint_id, max(known))
-        host.verdict, host.keys, host.hosts, host.refusal = verdict, keys, hosts, ""
+        hosts = verdict.hosts_for(keys.epochs, self._now())
+        self._judge.note_suites(hosts)
+        host.verdict, host.last, host.keys, host.hosts = verdict, verdict, keys, hosts
+        host.refusal, host.failed = "", ()
         host.proof = proof or host.proof  # before anybody is told: what is exported is the evidence for this verdict
         self._on_change(endpoint_id)
 
-    def _pin_first_use(self, verdict: HostVerdict) -> None:
-        if self._policy.on_first_use is not FirstUse.PIN or verdict.fingerprint is None:
-            return
-        if self._pins.find_pin(verdict.endpoint_id) is None:
-            self._pins.pin_first_use(verdict.endpoint_id, verdict.fingerprint)
-
-    def _drop(self, endpoint_id: bytes, host: _Watched, reason: str) -> None:
+    def _drop(
+        self,
+        endpoint_id: bytes,
+        host: Watched,
+        reason: str,
+        *,
+        failed: tuple[Factor, ...] = (),
+        waiting: bool = False,
+    ) -> None:
         host.verdict, host.hosts, host.proof = None, (), None
-        host.refusal = reason
+        host.refusal, host.failed, host.waiting = reason, failed, waiting
         host.silent = 0
         host.dropped += 1
+        host.generation += 1
         self._on_change(endpoint_id)
 
     def _drop_all(self, reason: str) -> None:
         _log.warning("all verdicts dropped: %s", reason)
         for endpoint_id, host in self._hosts.items():
-            self._drop(endpoint_id, host, reason)
+            self._drop(endpoint_id, host, reason, waiting=True)
             host.dropped = 0
             host.wake.set()
+
+    def _say(self, endpoint_id: bytes, host: Watched) -> None:
+        """Log why a host is not used, once for each time that this changes; times in the words do not count."""
+        lacking = () if host.verdict is None else failed_factors(host, self._policy, self._now())
+        said = words_of(tuple(one for one in lacking if one.factor is not FactorId.FRESHNESS))
+        if said != host.said:
+            host.said = said
+            if refusals := self.refusals(endpoint_id):
+                _log.warning("host %s is not used: %s", endpoint_id.hex()[:12], "; ".join(refusals))
+
+    def _end(self, verdict: HostVerdict) -> float:
+        return min(verdict.expires, verdict.confirmed_at + self._policy.max_age)
 
     def _renewal_due(self, verdict: HostVerdict) -> float:
         return renewal_due(verdict, self._policy.max_age)
 
-    def _fetch_due(self, host: _Watched, now: float) -> float:
+    def _fetch_due(self, host: Watched, now: float) -> float:
         return fetch_due(host.hosts, now=now, since_fetch=self._elapsed() - host.fetched_at)
-
-    async def _pause(self, wake: asyncio.Event, seconds: float) -> None:
-        waking = asyncio.ensure_future(wake.wait())
-        sleeping = asyncio.ensure_future(self._sleep(seconds))
-        try:
-            await asyncio.wait({waking, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
-            sleeping.cancel()

@@ -1,6 +1,7 @@
 """The folder that holds a node's keys and state. `docs/reference/files.md` lists every file in it.
 
 endpoint.key  issuer.key  mesh.json  network.json  revocations  successors.json  sequences.json  suites.json  pins.json
+activations.json
 config.toml  policy.toml          written by the operator
 run/lock  run/node.json  run/tmp/  only while a node runs
 """
@@ -34,7 +35,7 @@ from sealmesh.node.files import (
     write_private,
 )
 from sealmesh.node.keyfiles import KeyFiles, Sealer
-from sealmesh.node.stores import PinStore, SeenSuites, SequenceStore
+from sealmesh.node.stores import ActivationStore, PinStore, SeenSuites, SequenceStore
 from sealmesh.transport.base import EndpointAddress
 
 SIGNED_LIST_MAX: Final = 4 * MIB  # revocations: 10,000 peers, both serial and endpoint id
@@ -362,6 +363,14 @@ class Home:
             ConfigError: The file is damaged or others can read it.
         """
         return PinStore(self.path / "pins.json")
+
+    def activations(self) -> ActivationStore:
+        """Which hosts' chips this node saw activate which keys.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return ActivationStore(self.path / "activations.json")
 
     # --- the running node --------------------------------------------------------------------------------------------
 

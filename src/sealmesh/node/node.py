@@ -21,6 +21,7 @@ from sealmesh.attestation.policy import Policy
 from sealmesh.backend.base import Backend
 from sealmesh.client.counters import Counters
 from sealmesh.client.dial import Dialer, Timeouts
+from sealmesh.client.judging import JudgeThreads
 from sealmesh.client.verify import HostVerifier
 from sealmesh.config import Secret, Settings
 from sealmesh.console.app import ConsoleServer
@@ -108,6 +109,8 @@ class Node:
             ) from error
         self._roles = own.roles if settings.serves else Role.CLIENT
 
+        self._pins = home.pins()
+        self._judges = JudgeThreads()
         self._verifier = HostVerifier(
             endpoint_id=key.public,
             policy=policy,
@@ -118,11 +121,18 @@ class Node:
             sleep=asyncio.sleep,
             keys_floor=self._keys_floor,
             suites=home.seen_suites(),
-            pins=home.pins(),
+            pins=self._pins,
+            activations=home.activations(),
             on_change=self._verdict_changed,
+            run_judgement=self._judges.run,
         )
         self._evidence = EvidenceSaver(settings.save_evidence, self._verifier)
-        self._directory = Directory(verified=self._verifier.verified, refusals=self._verifier.refusals)
+        self._directory = Directory(
+            verified=self._verifier.verified,
+            refusals=self._verifier.refusals,
+            waiting=self._verifier.waiting,
+            failed_factors=self._verifier.failed_factors,
+        )
         self._counters = Counters()
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
         self._host = None
@@ -300,6 +310,8 @@ class Node:
                         task.cancel()
         except BaseExceptionGroup as failures:
             raise _first_failure(failures) from None
+        finally:
+            self._judges.close()
 
     async def _serve_apps(self) -> None:
         settings = self._settings

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from sealmesh.attestation.verifier import Pin
+from sealmesh.attestation.pins import Pin
+from sealmesh.attestation.vendors.tpm.credential import Activation, ActivationMemory
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import damaged, read_json, write_json
 
@@ -71,6 +73,7 @@ class SeenSuites:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()  # verdicts are worked out in threads
         self._best: dict[bytes, int] = {}
         for endpoint, suite in (read_json(path, loss=self._LOSS) or {}).items():
             if not isinstance(suite, int) or isinstance(suite, bool) or not 0 < suite < 256:
@@ -90,14 +93,15 @@ class SeenSuites:
         Raises:
             ConfigError: It could not be stored.
         """
-        if suite <= self.best_suite(endpoint_id):
-            return
-        if len(self._best) >= PEERS_MAX and endpoint_id not in self._best:
-            _log.warning("the list of seen suites is full (%d endpoints)", PEERS_MAX)
-            return
-        grown = {**self._best, endpoint_id: suite}
-        write_json(self._path, {known.hex(): best for known, best in grown.items()})
-        self._best = grown
+        with self._lock:
+            if suite <= self.best_suite(endpoint_id):
+                return
+            if len(self._best) >= PEERS_MAX and endpoint_id not in self._best:
+                _log.warning("the list of seen suites is full (%d endpoints)", PEERS_MAX)
+                return
+            grown = {**self._best, endpoint_id: suite}
+            write_json(self._path, {known.hex(): best for known, best in grown.items()})
+            self._best = grown
 
     def __len__(self) -> int:
         return len(self._best)
@@ -135,6 +139,7 @@ class PinStore:
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._lock = threading.Lock()  # a verdict pins in its thread, the operator's command in another
         self._now = now
         self._pins: dict[bytes, PinEntry] = {}
         for endpoint, entry in (read_json(path, loss=self._LOSS) or {}).items():
@@ -168,12 +173,14 @@ class PinStore:
         Raises:
             ConfigError: It could not be stored.
         """
-        if endpoint_id in self._pins:
-            return
-        if len(self._pins) >= PEERS_MAX:
-            _log.warning("the list of pins is full (%d endpoints)", PEERS_MAX)
-            return
-        self.add(PinEntry(endpoint_id=endpoint_id, fingerprint=fingerprint, by="first-use", at=self._now()))
+        with self._lock:
+            if endpoint_id in self._pins:
+                return
+            if len(self._pins) >= PEERS_MAX:
+                _log.warning("the list of pins is full (%d endpoints)", PEERS_MAX)
+                return
+            pin = PinEntry(endpoint_id=endpoint_id, fingerprint=fingerprint, by="first-use", at=self._now())
+            self._store({**self._pins, endpoint_id: pin})
 
     def add(self, pin: PinEntry) -> None:
         """Make a pin, replacing the endpoint's earlier one; on the disk when this returns.
@@ -181,7 +188,8 @@ class PinStore:
         Raises:
             ConfigError: It could not be stored.
         """
-        self._store({**self._pins, pin.endpoint_id: pin})
+        with self._lock:
+            self._store({**self._pins, pin.endpoint_id: pin})
 
     def remove(self, endpoint_id: bytes) -> bool:
         """Take a pin away; return whether there was one.
@@ -189,10 +197,11 @@ class PinStore:
         Raises:
             ConfigError: It could not be stored.
         """
-        if endpoint_id not in self._pins:
-            return False
-        self._store({known: pin for known, pin in self._pins.items() if known != endpoint_id})
-        return True
+        with self._lock:
+            if endpoint_id not in self._pins:
+                return False
+            self._store({known: pin for known, pin in self._pins.items() if known != endpoint_id})
+            return True
 
     def _store(self, pins: dict[bytes, PinEntry]) -> None:
         document = {
@@ -207,6 +216,48 @@ class PinStore:
 
     def __len__(self) -> int:
         return len(self._pins)
+
+
+class ActivationStore(ActivationMemory):
+    """Which chips this node saw activate which keys, over restarts: a chip does it for this node once an hour at most.
+
+    Args:
+        path: The file; read at once.
+
+    Raises:
+        ConfigError: The file is damaged or others can read it.
+    """
+
+    _LOSS: Final = "then hosts' chips are asked again to show that their keys live in them"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        document = read_json(path, loss=self._LOSS) or {}
+        try:
+            known = {
+                (bytes.fromhex(endorsement), bytes.fromhex(name)): float(until)
+                for endorsement, names in document.items()
+                for name, until in names.items()
+            }
+        except (AttributeError, TypeError, ValueError):
+            raise damaged(path, self._LOSS) from None
+        super().__init__(known=known)
+
+    def settle_untrusted(self, activation: Activation, answer: bytes, now: float) -> None:
+        """See `ActivationMemory.settle_untrusted`; what is remembered is on the disk when this returns.
+
+        Raises:
+            VerificationError: The answer does not hold.
+            ConfigError: It could not be stored.
+        """
+        with self._lock:
+            super().settle_untrusted(activation, answer, now)
+            document: dict[str, dict[str, float]] = {}
+            for endorsement, name, until in self.entries():
+                if now < until:
+                    document.setdefault(endorsement.hex(), {})[name.hex()] = until
+            write_json(self._path, document)
 
 
 def _endpoint_id(text: str, path: Path, loss: str) -> bytes:

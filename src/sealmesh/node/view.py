@@ -133,7 +133,7 @@ class MeshView:
             path=link.path if link else "unknown",
             rtt_ms=link.rtt_ms if link else None,
             sealed_suites=tuple(Suite(suite).label for suite in sorted(usable.keys, reverse=True)) if usable else (),
-            evidence_age_s=round(max(0.0, now - verdict.verified_at), 1) if verdict else None,
+            evidence_age_s=round(max(0.0, now - verdict.confirmed_at), 1) if verdict else None,
             connected=link is not None,
             refused=() if usable or not serves else self._verifier.refusals(summary.endpoint_id),
         )

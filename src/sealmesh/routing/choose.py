@@ -50,10 +50,11 @@ def order(
 def refuse(directory: Directory, found: Candidates) -> RoutingError:
     """Say why nobody can take the request: each host that has the model, with its reason."""
     reasons = {host.hex(): reason for host, reason in found.refused.items()}
+    failed = {host.hex(): [one.describe() for one in factors] for host, factors in found.failed.items()}
     if found.pending:
-        return RoutingError(RoutingFault.NO_HOST, refused=reasons, retry_after_s=RETRY_AFTER_S)
+        return RoutingError(RoutingFault.NO_HOST, refused=reasons, failed_factors=failed, retry_after_s=RETRY_AFTER_S)
     if found.known:
-        return RoutingError(RoutingFault.NO_ATTESTED_HOST, refused=reasons)
+        return RoutingError(RoutingFault.NO_ATTESTED_HOST, refused=reasons, failed_factors=failed)
     if any(True for _ in directory):
         return RoutingError(RoutingFault.UNKNOWN_MODEL)
     return RoutingError(RoutingFault.NO_HOST, retry_after_s=RETRY_AFTER_S)

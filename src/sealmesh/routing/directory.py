@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from sealmesh.attestation.factors import Factor
 from sealmesh.attestation.verified import VerifiedHost
 
 #: A host that failed is tried after the others for this long, doubling with each failure in a row.
@@ -58,12 +59,14 @@ class Candidate:
 class Candidates:
     """The outcome of a look-up: who may get the request, in no order, and who may not, with the reason.
 
-    `pending` are those of the refused whose first verdict is still on its way: waiting helps.
+    `pending` are those of the refused that waiting may help with: their first verdict is still on its way, or they are
+    silent. `failed` are the factors that a refused host fails or lacks.
     """
 
     usable: tuple[Candidate, ...]
     refused: Mapping[bytes, str] = field(default_factory=dict)
     pending: frozenset[bytes] = frozenset()
+    failed: Mapping[bytes, tuple[Factor, ...]] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
@@ -77,6 +80,8 @@ class Directory:
     Args:
         verified: Gives the host to seal to at a time, or None while there is no valid verdict.
         refusals: Gives the reasons why there is none.
+        waiting: Says whether waiting may help with a host that is refused.
+        failed_factors: Gives the factors that a refused host fails or lacks.
     """
 
     def __init__(
@@ -84,9 +89,13 @@ class Directory:
         *,
         verified: Callable[[bytes, float], VerifiedHost | None],
         refusals: Callable[[bytes], tuple[str, ...]],
+        waiting: Callable[[bytes], bool] = lambda _: False,
+        failed_factors: Callable[[bytes], tuple[Factor, ...]] = lambda _: (),
     ) -> None:
         self._verified = verified
         self._refusals = refusals
+        self._waiting = waiting
+        self._failed_factors = failed_factors
         self._offers: dict[bytes, HostOffer] = {}
         self._health: dict[bytes, HostHealth] = {}
 
@@ -153,6 +162,7 @@ class Directory:
         usable: list[Candidate] = []
         refused: dict[bytes, str] = {}
         pending: set[bytes] = set()
+        failed: dict[bytes, tuple[Factor, ...]] = {}
         for offer in self._offers.values():
             if model not in offer.models:
                 continue
@@ -163,7 +173,10 @@ class Directory:
                 refused[offer.endpoint_id] = "it is a plain node: it has no key to seal to"
             elif reasons := self._refusals(offer.endpoint_id):
                 refused[offer.endpoint_id] = "; ".join(reasons)
+                failed[offer.endpoint_id] = self._failed_factors(offer.endpoint_id)
+                if self._waiting(offer.endpoint_id):
+                    pending.add(offer.endpoint_id)
             else:
                 refused[offer.endpoint_id] = "not verified yet"
                 pending.add(offer.endpoint_id)
-        return Candidates(usable=tuple(usable), refused=refused, pending=frozenset(pending))
+        return Candidates(usable=tuple(usable), refused=refused, pending=frozenset(pending), failed=failed)

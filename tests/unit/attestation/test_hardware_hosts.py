@@ -17,8 +17,9 @@ from sealmesh.attestation.kinds import RAW_KINDS, REGISTRY, live_registry
 from sealmesh.attestation.policy import Policy, parse_policy_untrusted
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.statement import binding
-from sealmesh.attestation.vendors import apple_app_attest, nvidia, software
+from sealmesh.attestation.vendors import apple_app_attest, nvidia, software, tpm
 from sealmesh.attestation.vendors.base import EvidenceKind
+from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
 from sealmesh.attestation.vendors.tpm.evidence import TYPE_AK, TYPE_CA, TYPE_EK, TpmEvidence
 from sealmesh.attestation.verifier import Verifier
 from sealmesh.errors import VerificationError
@@ -168,8 +169,9 @@ def test_the_tables_name_every_vendor() -> None:
 
 
 def test_only_a_live_verifier_remembers_and_each_for_itself() -> None:
-    one, other = live_registry(), live_registry()
+    one, other = (live_registry(ActivationMemory().holds) for _ in range(2))
     assert set(one) == set(REGISTRY)
     changed = {kind for kind in REGISTRY if one[kind] is not REGISTRY[kind]}
-    assert changed == {apple_app_attest.TYPE}
+    assert changed == {apple_app_attest.TYPE, tpm.TYPE}
+    assert one[tpm.TYPE] is not other[tpm.TYPE]
     assert one[apple_app_attest.TYPE] is not other[apple_app_attest.TYPE]

@@ -117,7 +117,10 @@ def test_nobody_makes_a_verdict_without_the_verifier(host: ProvenHost) -> None:
             pinned_by_hand=True,
             claims={},
             verified_at=NOW,
+            confirmed_at=NOW,
             expires=NOW + 1e9,
+            order=None,
+            activation=None,
             construction=object(),
         )
 

@@ -15,7 +15,7 @@ FIRST, SECOND, THIRD = VERDICT.hosts_for([HOST.epoch(NOW + 300 * one, number=one
 
 def test_a_verdict_is_renewed_with_time_left_for_three_tries() -> None:
     due = renewal_due(VERDICT, 600)
-    tries = sum(retry_pause(failures=one, dropped=0, holds=True) for one in range(1, CHALLENGE_TRIES))
+    tries = sum(retry_pause(failures=one, dropped=0, left=180.0) for one in range(1, CHALLENGE_TRIES))
     assert due == NOW + 420
     assert due + tries + CHALLENGE_TRIES * 10 < VERDICT.expires
 
@@ -36,9 +36,11 @@ def test_keys_that_are_late_are_not_asked_for_at_once_again() -> None:
 
 
 def test_pauses_grow_and_end() -> None:
-    assert [retry_pause(failures=one, dropped=0, holds=False) for one in (1, 2, 3, 9)] == [1, 2, 4, 30]
-    assert [retry_pause(failures=one, dropped=0, holds=True) for one in (1, 2, 3)] == [15, 30, 30]
-    assert [retry_pause(failures=0, dropped=one, holds=False) for one in (1, 2, 3, 99)] == [10, 20, 40, 300]
+    assert [retry_pause(failures=one, dropped=0, left=None) for one in (1, 2, 3, 9)] == [1, 2, 4, 30]
+    assert [retry_pause(failures=one, dropped=0, left=180.0) for one in (1, 2, 3)] == [15, 30, 30]
+    # A policy that wants fresh evidence leaves little time, and an ended verdict none.
+    assert [retry_pause(failures=1, dropped=0, left=left) for left in (9.0, 1.2, -5.0)] == [3, 1, 1]
+    assert [retry_pause(failures=0, dropped=one, left=None) for one in (1, 2, 3, 99)] == [10, 20, 40, 300]
 
 
 @pytest.mark.parametrize(

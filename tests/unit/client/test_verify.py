@@ -22,11 +22,12 @@ from sealmesh.attestation.challenge import (
     encode_answer,
     parse_request_untrusted,
 )
-from sealmesh.attestation.factors import FactorId, Tier
+from sealmesh.attestation.factors import FactorId, Status, Tier
+from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import FirstUse, Policy
 from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.statement import EpochStatement
-from sealmesh.attestation.verifier import HostVerdict, Pin
+from sealmesh.attestation.verifier import HostVerdict
 from sealmesh.client.challenge import HostLink
 from sealmesh.client.remembered import ForgetfulSuites
 from sealmesh.client.verify import HostVerifier
@@ -359,7 +360,13 @@ async def test_the_policy_decides_and_says_why() -> None:
     world.verifier.note_host(host.id)
     async with world.running():
         assert not world.verified(host)
-        assert world.verifier.refusals(host.id) == ("its tier is self-asserted, the policy demands hardware-rooted",)
+        assert world.verifier.refusals(host.id) == (
+            "its tier is self-asserted, the policy demands hardware-rooted",
+            "vendor_chain: no hardware vendor speaks for this host",
+        )
+        (factor,) = world.verifier.failed_factors(host.id)
+        assert (factor.number, factor.id, factor.status) == (10, "vendor_chain", Status.ABSENT)
+        assert not world.verifier.waiting(host.id)
         assert world.verifier.verdict(host.id) is not None
 
 
@@ -634,7 +641,7 @@ async def test_a_host_that_cannot_be_judged_costs_no_other_host_its_verdict(wher
     """A13: what one host sends meets a mistake of ours, or a full disk: it alone is dropped, and nothing ends."""
     world = World()
     good, bad = world.add("good"), world.add("bad")
-    verify = world.verifier._verifier.verify_live_untrusted
+    verify = world.verifier._judge._verifier.verify_live_untrusted
 
     def judging(answer: ProofAnswer, **more) -> HostVerdict:
         if more["endpoint_id"] == bad.id:
@@ -646,7 +653,7 @@ async def test_a_host_that_cannot_be_judged_costs_no_other_host_its_verdict(wher
             raise ConfigError("the disk is full")
 
     if where == "evidence":
-        world.verifier._verifier.verify_live_untrusted = judging
+        world.verifier._judge._verifier.verify_live_untrusted = judging
     else:
         world.suites.note_suite = noting
     async with world.running():

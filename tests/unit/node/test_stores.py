@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import stat
 from pathlib import Path
 
 import pytest
 
-from sealmesh.attestation.verifier import Pin
+from sealmesh.attestation.pins import Pin
+from sealmesh.attestation.vendors.tpm.credential import Activation, Credential
 from sealmesh.client.remembered import PinBook, SuiteMemory
-from sealmesh.errors import ConfigError
+from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import write_json
-from sealmesh.node.stores import PinEntry, PinStore, SeenSuites, SequenceStore
+from sealmesh.node.stores import ActivationStore, PinEntry, PinStore, SeenSuites, SequenceStore
 
 NOW = 1_764_000_000.0
 A, B = b"\x0a" * 32, b"\x0b" * 32
@@ -130,3 +133,55 @@ def test_a_damaged_store_is_refused(
     write_json(path, document)
     with pytest.raises(ConfigError, match="is damaged"):
         kind(path)
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
+
+
+def activation(which: str) -> Activation:
+    secret = hashlib.sha256(which.encode()).digest()
+    credential = Credential(id_object=b"i", encrypted_secret=b"s")
+    return Activation(credential=credential, name=f"{which} name".encode(), endorsement=which.encode(), secret=secret)
+
+
+def test_an_activation_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "activations.json"
+    store = ActivationStore(path)
+    for which in ("one", "two"):
+        store.settle_untrusted(activation(which), activation(which).secret, NOW)
+    again = ActivationStore(path)
+    assert again.entries() == store.entries()
+    assert again.holds(b"one", b"one name", NOW + 1000)
+    assert not again.holds(b"one", b"two name", NOW)
+    assert not again.holds(b"one", b"one name", NOW + 86_400)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert activation("one").secret.hex() not in path.read_text()
+    # What has ended is written down no more.
+    again.settle_untrusted(activation("three"), activation("three").secret, NOW + 90_000)
+    assert [endorsement for endorsement, _, _ in ActivationStore(path).entries()] == [b"three"]
+
+
+def test_a_wrong_answer_is_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "activations.json"
+    store = ActivationStore(path)
+    with pytest.raises(VerificationError):
+        store.settle_untrusted(activation("one"), bytes(32), NOW)
+    assert store.entries() == ()
+    assert not path.exists()
+
+
+def test_a_clock_that_was_set_back_gives_a_memory_no_longer_life(tmp_path: Path) -> None:
+    path = tmp_path / "activations.json"
+    ActivationStore(path).settle_untrusted(activation("one"), activation("one").secret, NOW)
+    assert not ActivationStore(path).holds(b"one", b"one name", NOW - 86_400)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"zz": {"00": 1}}', '{"00": []}', '{"00": {"00": "soon"}}', '{"00": {"00": null}}']
+)
+def test_damaged_activations_are_said(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "activations.json"
+    path.touch(mode=0o600)
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="asked again"):
+        ActivationStore(path)

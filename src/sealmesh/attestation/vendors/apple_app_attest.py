@@ -17,6 +17,7 @@ import cbor2
 
 from sealmesh.attestation.envelope import Record, Role
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
+from sealmesh.attestation.order import HardwareOrder
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.vendors.apple_attest import (
     APP_ID_MAX,
@@ -160,6 +161,7 @@ def verify_app_attest_untrusted(
         # Code that hands the prompt to another process is not where the prompt is read.
         operator_blind=OperatorBlind.SOFTWARE if measured and in_process else OperatorBlind.NO,
         claims=describe(attested, assertion),
+        order=HardwareOrder(line=attested.key_id, count=assertion.counter),
     )
 
 

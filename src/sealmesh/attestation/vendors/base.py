@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attestation.factors import Factor, OperatorBlind, Tier
+from sealmesh.attestation.order import HardwareOrder
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import HostStatement
+
+if TYPE_CHECKING:
+    from sealmesh.attestation.vendors.tpm.credential import ActivationTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class Finding:
         code_measured: Whether a layer below the code signed the code.
         operator_blind: Whether the owner can read prompts.
         claims: What the evidence says, for people; values in our words or hex.
+        order: Where the evidence stands in its hardware's own order, if that has one.
+        activation: Whom a credential could be made for, if the key counts as a chip's only once it was activated.
     """
 
     tier: Tier
@@ -55,6 +62,8 @@ class Finding:
     code_measured: bool = False
     operator_blind: OperatorBlind = OperatorBlind.NO
     claims: Mapping[str, str] = field(default_factory=dict)
+    order: HardwareOrder | None = None
+    activation: ActivationTarget | None = None
 
 
 #: Judges one record. Raises VerificationError where the evidence does not hold; nothing else escapes.

@@ -101,12 +101,14 @@ class Standing:
         ek: The endorsement key, if its chain holds; what an activation would be made for.
         factors: `attestation_key`, `activation`, `vendor_chain`.
         claims: For people.
+        certified: Whether a vendor certified the attestation key itself, so that no activation is needed.
     """
 
     rooted: bool
     ek: Endorsed | None
     factors: tuple[Factor, ...]
     claims: Mapping[str, str]
+    certified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +247,7 @@ def _certified(certified: Endorsed, ek: Endorsed | None, public: Public) -> Stan
             _chain(certified.vendor, "attestation key"),
         ),
         claims=_claims(public, certified.vendor),
+        certified=True,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,8 @@ SECRET_BYTES: Final = 32
 MEMORY_S: Final = 86_400.0
 #: Hosts of the largest mesh (`limits.PEERS_MAX`).
 MEMORY_MAX: Final = 10_000
+#: So far a clock may have been set back since an earlier process wrote a memory down.
+_SET_BACK_S: Final = 3600.0
 _IDENTITY: Final = b"IDENTITY\0"  # labels are hashed with their terminator [TPM1, 24.4 and B.10.3]
 _BLOCK_BYTES: Final = 16  # of AES
 _ORDERS: Final = {
@@ -76,6 +78,25 @@ class Activation:
         """
         if not hmac.compare_digest(answer, self.secret):
             raise VerificationError("activation", "the host's chip did not hand out the secret that was made for it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationTarget:
+    """Two keys that claim to be in one TPM.
+
+    Attributes:
+        endorsement: Of a certificate whose chain holds.
+        digest: `certificates.Endorsed.digest`.
+        attestation: The key that signed the quote, after `check_attestation_key`.
+    """
+
+    endorsement: PublicKey
+    digest: bytes
+    attestation: Public
+
+    def begin(self, random: Callable[[int], bytes]) -> Activation:
+        """See `begin_activation`."""
+        return begin_activation(self.endorsement, self.digest, self.attestation, random)
 
 
 def begin_activation(
@@ -197,11 +218,18 @@ class ActivationMemory:
     Args:
         lifetime: Seconds until a chip has to show it again.
         maximum: Pairs that are kept; the oldest goes first.
+        known: What an earlier process of this verifier saw: pairs and until when each counts, oldest first.
     """
 
-    def __init__(self, *, lifetime: float = MEMORY_S, maximum: int = MEMORY_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        lifetime: float = MEMORY_S,
+        maximum: int = MEMORY_MAX,
+        known: Mapping[tuple[bytes, bytes], float] | None = None,
+    ) -> None:
         self._lifetime, self._maximum = lifetime, maximum
-        self._until: dict[tuple[bytes, bytes], float] = {}
+        self._until = dict(known or {})
 
     def settle_untrusted(self, activation: Activation, answer: bytes, now: float) -> None:
         """Check an answer, and remember the pair of keys if it holds.
@@ -223,4 +251,9 @@ class ActivationMemory:
 
     def holds(self, endorsement: bytes, name: bytes, now: float) -> bool:
         """Whether this verifier saw the chip of that endorsement key activate that attestation key."""
-        return now < self._until.get((endorsement, name), 0.0)
+        # A time further ahead than a memory lives was written by a clock that has been set back since.
+        return now < self._until.get((endorsement, name), 0.0) <= now + self._lifetime + _SET_BACK_S
+
+    def entries(self) -> tuple[tuple[bytes, bytes, float], ...]:
+        """What is remembered: endorsement key's digest, attestation key's name, until when; oldest first."""
+        return tuple((endorsement, name, until) for (endorsement, name), until in tuple(self._until.items()))

@@ -16,6 +16,7 @@ from cryptography import x509
 from sealmesh.attestation._codec import tpm_pb2 as pb
 from sealmesh.attestation.envelope import Envelope, Record, Role
 from sealmesh.attestation.factors import Factor, FactorId, Source, Status, Tier
+from sealmesh.attestation.order import HardwareOrder
 from sealmesh.attestation.vendors.base import EvidenceInput, EvidenceKind, Finding
 from sealmesh.attestation.vendors.tpm.assess import (
     Endorsements,
@@ -26,6 +27,7 @@ from sealmesh.attestation.vendors.tpm.assess import (
     settle,
 )
 from sealmesh.attestation.vendors.tpm.certificates import SUPPLIED_MAX, parse_certificates_untrusted
+from sealmesh.attestation.vendors.tpm.credential import ActivationTarget
 from sealmesh.attestation.vendors.tpm.eventlog import parse_boot_log_untrusted
 from sealmesh.attestation.vendors.tpm.quote import (
     QuotedRegisters,
@@ -34,7 +36,7 @@ from sealmesh.attestation.vendors.tpm.quote import (
     verify_key_untrusted,
     verify_quote_untrusted,
 )
-from sealmesh.attestation.vendors.tpm.structures import Public
+from sealmesh.attestation.vendors.tpm.structures import Public, Quote
 from sealmesh.errors import VerificationError
 from sealmesh.identity.signed import parse_message_untrusted
 
@@ -155,7 +157,21 @@ def verify_tpm_untrusted(evidence: EvidenceInput, *, activated: Activated) -> Fi
         pinnable=True,
         code_measured=tier is Tier.HARDWARE_ROOTED and boot.measured,
         claims=describe(standing, registers) | dict(boot.claims),
+        order=order_of(public, registers.quote),
+        activation=_target(standing, public),
     )
+
+
+def order_of(public: Public, quote: Quote) -> HardwareOrder:
+    """Where a quote stands among those of its key: by its chip's clock, as long as that chip was not started anew."""
+    started = quote.resets.to_bytes(4, "big") + quote.restarts.to_bytes(4, "big")
+    return HardwareOrder(line=public.name + started, count=quote.clock, is_time=True)
+
+
+def _target(standing: Standing, public: Public) -> ActivationTarget | None:
+    if standing.ek is None or standing.certified:
+        return None
+    return ActivationTarget(endorsement=standing.ek.key, digest=standing.ek.digest, attestation=public)
 
 
 def fingerprint(public: Public) -> bytes:

@@ -183,6 +183,7 @@ class Quote:
     Attributes:
         signer: Qualified name of the key that signed.
         extra: What the caller had the TPM put in: the binding, or a nonce. At most 64 bytes.
+        clock: Milliseconds that it has run since it was cleared.
         resets: TPM resets since it was cleared.
         restarts: Resumes since the last reset.
         firmware: Vendor's firmware version.
@@ -192,6 +193,7 @@ class Quote:
 
     signer: bytes
     extra: bytes
+    clock: int
     resets: int
     restarts: int
     firmware: int
@@ -242,7 +244,7 @@ def parse_quote_untrusted(data: bytes) -> Quote:
     if reader.number(2) != AttestType.QUOTE:
         raise reader.refuse("it is no quote")
     signer, extra = reader.sized(), reader.sized()
-    reader.take(8)  # clock, in milliseconds
+    clock = reader.number(8)
     resets, restarts = reader.number(4), reader.number(4)
     if reader.number(1) not in (0, 1):
         raise reader.refuse("a flag is neither yes nor no")
@@ -253,6 +255,7 @@ def parse_quote_untrusted(data: bytes) -> Quote:
     return Quote(
         signer=signer,
         extra=extra,
+        clock=clock,
         resets=resets,
         restarts=restarts,
         firmware=firmware,
