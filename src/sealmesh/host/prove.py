@@ -33,7 +33,14 @@ from sealmesh.attestation.challenge import (
 )
 from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attestation.statement import HostStatement, binding, statement_digest
-from sealmesh.errors import BusyError, RemoteProtocolError, SealmeshError, TransportError
+from sealmesh.errors import (
+    AttesterError,
+    AttesterUnavailableError,
+    BusyError,
+    RemoteProtocolError,
+    SealmeshError,
+    TransportError,
+)
 from sealmesh.limits import (
     ACTIVATION_INTERVAL_S,
     ACTIVATIONS_WAITING_MAX,
@@ -267,14 +274,12 @@ class Prover:
             try:
                 async with asyncio.timeout(ATTEST_TIMEOUT_S):
                     secret = await self._attester.activate(request.id_object, request.encrypted_secret)
-            except (BusyError, TimeoutError) as error:
-                # The chip said nothing: the peer may ask again.
-                self._activated_at.pop(peer, None)
-                _log.warning("a credential could not be activated now: %s", type(error).__name__)
-                return RefusedAnswer(code=ChallengeRefusal.UNAVAILABLE)
-            except SealmeshError as error:
+            except (SealmeshError, TimeoutError) as error:
                 _log.warning("a credential was not activated: %s", type(error).__name__)
-                return RefusedAnswer(code=ChallengeRefusal.NOT_ACTIVATED)
+                if _chip_refuses(error):
+                    return RefusedAnswer(code=ChallengeRefusal.NOT_ACTIVATED)
+                self._activated_at.pop(peer, None)  # the chip said nothing: the peer may ask again
+                return RefusedAnswer(code=ChallengeRefusal.UNAVAILABLE)
         return ActivatedAnswer(secret=secret)
 
     async def _answer_batches(self) -> None:
@@ -355,6 +360,13 @@ class Prover:
 class _Waiting:
     leaf: bytes
     answer: asyncio.Future[Answer]
+
+
+def _chip_refuses(error: Exception) -> bool:
+    """Whether it is the chip's own answer, or there is none, rather than that it did not answer."""
+    if isinstance(error, AttesterError):
+        return error.code != 0 or isinstance(error, AttesterUnavailableError)
+    return isinstance(error, RemoteProtocolError)
 
 
 async def _read_request(stream: Stream, first: bytes) -> Request:

@@ -30,7 +30,7 @@ from sealmesh.attestation.challenge import (
 from sealmesh.attestation.envelope import Record
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.statement import HostStatement
-from sealmesh.errors import AttesterUnavailableError, BusyError, StreamResetError
+from sealmesh.errors import AttesterError, AttesterUnavailableError, BusyError, StreamResetError
 from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.prove import STREAMS_PER_PEER, HostFacts, Prover, StandingProof
 from sealmesh.limits import (
@@ -61,6 +61,7 @@ class CountingAttester:
         self._time = time
         self.worked_at: list[float] = []
         self.broken = False
+        self.fails: Exception | None = None
 
     async def attest(self, binding: bytes) -> Mapping[str, Record]:
         self.worked_at.append(self._time.elapsed())
@@ -72,6 +73,8 @@ class CountingAttester:
         self.worked_at.append(self._time.elapsed())
         if self.broken:
             raise BusyError("the chip is busy")
+        if self.fails is not None:
+            raise self.fails
         if id_object != b"for this chip":
             return await self._inner.activate(id_object, encrypted_secret)
         return b"what the chip handed out " + encrypted_secret
@@ -427,3 +430,21 @@ async def test_a_chip_that_cannot_answer_now_may_be_asked_again() -> None:
         asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
         await world.time.advance(1)
         assert isinstance(await asked, ActivatedAnswer)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AttesterError("the chip's own code", code=0x1DF), ChallengeRefusal.NOT_ACTIVATED),
+        (AttesterUnavailableError("no chip"), ChallengeRefusal.NOT_ACTIVATED),
+        (AttesterError("the TPM did not answer in time"), ChallengeRefusal.UNAVAILABLE),
+        (BusyError("busy"), ChallengeRefusal.UNAVAILABLE),
+    ],
+)
+async def test_a_chip_that_says_no_is_told_from_one_that_says_nothing(error: Exception, code: int) -> None:
+    world = World()
+    async with world.running():
+        world.attester.fails = error
+        asked = asyncio.create_task(world.ask(peer(1), CREDENTIAL))
+        await world.time.advance(1)
+        assert await asked == RefusedAnswer(code=code)
