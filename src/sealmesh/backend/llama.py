@@ -26,6 +26,7 @@ from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelI
 from sealmesh.backend.bridge import Bridge
 from sealmesh.backend.llama_answer import LlamaAnswer
 from sealmesh.backend.llama_request import build_request
+from sealmesh.backend.llama_tools import template_knows_tools
 from sealmesh.backend.models import ModelFile
 from sealmesh.backend.native import silence_native_stderr
 from sealmesh.backend.slots import Lease, SlotPool
@@ -105,6 +106,7 @@ class LlamaBackend(Backend):
         self._server: Any = None
         self._quiet = False
         self._embeds = False
+        self._own_tools = False  # the chat template knows none
         self._models: tuple[ModelInfo, ...] = ()
         self._slots = SlotPool(self.parallel, waiting_max=_WAITING_PER_SLOT * self.parallel)
         self._threads: ThreadPoolExecutor | None = None
@@ -137,6 +139,7 @@ class LlamaBackend(Backend):
         self._quiet = silence_native_stderr()
         if not self._quiet:
             _log.warning("native messages cannot be silenced here: tools and JSON schemas are refused")
+        self._own_tools = not template_knows_tools(file.path)
         names_pooling = _names_pooling(file.path)
         self._embeds = names_pooling if self._options.embeddings is None else self._options.embeddings
         # The library always opens a listener. On a socket file in our own folder, removed once it is there, and with
@@ -223,7 +226,13 @@ class LlamaBackend(Backend):
             return error_answer(400, "unsupported_parameter", "Tools and JSON schemas cannot be used on this host.")
         lease = await self._slots.acquire(request.cache_key)
         try:
-            asked = build_request(request, slot=lease.index, reuse=lease.reuse, context=self._models[0].context_length)
+            asked = build_request(
+                request,
+                slot=lease.index,
+                reuse=lease.reuse,
+                context=self._models[0].context_length,
+                own_tools=self._own_tools,
+            )
         except RequestError as error:
             self._slots.release(lease.index)
             return error_answer(error.status, error.code, error.message, param=error.param)

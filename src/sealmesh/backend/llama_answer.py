@@ -44,7 +44,9 @@ class LlamaAnswer(BackendAnswer):
         self._collector = None if request.stream else Collector(request.operation)
         self._bodies = asked.bodies
         self._run = 0  # which of the choices is being made
-        self._shaper = EventShaper(request.operation, choices=len(asked.bodies), with_usage=asked.with_usage)
+        self._shaper = EventShaper(
+            request.operation, choices=len(asked.bodies), with_usage=asked.with_usage, calls=asked.calls
+        )
         self._prompts = asked.prompts
         self._ends_missing = asked.prompts
         self._usage = Usage()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sealmesh.backend.llama_tools import ToolCalls
 from sealmesh.wire.operations import Operation
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
@@ -22,9 +23,12 @@ class EventShaper:
         operation: Chat or completions.
         choices: How many runs there are.
         with_usage: Whether an event with the counts ends the stream.
+        calls: Whether the choices are JSON that becomes tool calls (`llama_tools`).
     """
 
-    def __init__(self, operation: Operation, *, choices: int = 1, with_usage: bool = False) -> None:
+    def __init__(
+        self, operation: Operation, *, choices: int = 1, with_usage: bool = False, calls: bool = False
+    ) -> None:
         self._chat = operation is Operation.CHAT_COMPLETIONS
         self._choices = choices
         self._with_usage = with_usage
@@ -32,10 +36,11 @@ class EventShaper:
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._cached = 0
         self._offsets: dict[int, int] = {}
+        self._calls = [ToolCalls() for _ in range(choices)] if calls else []
 
     def changes(self, event: bytes) -> bool:
         """Whether an event has to be looked into at all: of one chat answer none has."""
-        if self._choices > 1:
+        if self._choices > 1 or self._calls:
             return True
         return not self._chat and (_LOGPROBS in event or _USAGE in event)
 
@@ -57,6 +62,11 @@ class EventShaper:
             logprobs = choice.get("logprobs")
             if not self._chat and isinstance(logprobs, dict):
                 choice["logprobs"] = self._legacy(choice["index"], logprobs)
+            if self._calls:
+                delta, finish = self._calls[run].take(choice.get("delta") or {}, choice.get("finish_reason"))
+                choice |= {"delta": delta, "finish_reason": finish}
+        if self._calls and not any(one["delta"] or one["finish_reason"] for one in fields.get("choices", ())):
+            fields.pop("choices", None)
         return fields if fields.get("choices") or "usage" in fields else None
 
     def closing(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from sealmesh.backend.base import BackendRequest, Usage
+from sealmesh.backend.llama_tools import describe_tools
 from sealmesh.errors import RequestError
 from sealmesh.wire.operations import Operation
 from sealmesh.wire.parameters import PARAMETERS, Handling, refuse_unsupported
@@ -48,14 +49,18 @@ class EngineRequest:
         bodies: JSON, one for each choice.
         prompts: How many prompts each holds.
         with_usage: Whether the asker wants the counts in its stream.
+        calls: Whether the answer is JSON that becomes tool calls (`llama_tools`).
     """
 
     bodies: tuple[bytes, ...] = field(repr=False)
     prompts: int
     with_usage: bool
+    calls: bool = False
 
 
-def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: int) -> EngineRequest:
+def build_request(
+    request: BackendRequest, *, slot: int, reuse: bool, context: int, own_tools: bool = False
+) -> EngineRequest:
     """Return what the engine is asked.
 
     Args:
@@ -63,6 +68,7 @@ def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: i
         slot: The slot that the host chose.
         reuse: Whether the slot's state may serve this request.
         context: Tokens that one request gets.
+        own_tools: Whether tools are described here, because the model's chat template knows none.
 
     Raises:
         RequestError: A field cannot be taken.
@@ -80,6 +86,7 @@ def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: i
     refuse_unsupported(request.operation, fields, where="this model")
     if request.operation is Operation.CHAT_COMPLETIONS:
         refuse_other_than_text(fields.get("messages"))
+    calls = own_tools and request.operation is Operation.CHAT_COMPLETIONS and describe_tools(fields)
     allowed = FIELDS[request.operation]
     body: dict[str, Any] = {name: value for name, value in fields.items() if name in allowed and value is not None}
     body["model"] = request.model
@@ -102,7 +109,7 @@ def build_request(request: BackendRequest, *, slot: int, reuse: bool, context: i
             body["seed"] = (seed + number) % _SEED_MAX
         body["cache_prompt"] = True  # its own prompt, which the slot has just worked on
         bodies.append(msgspec.json.encode(body))
-    return EngineRequest(bodies=tuple(bodies), prompts=prompts, with_usage=with_usage)
+    return EngineRequest(bodies=tuple(bodies), prompts=prompts, with_usage=with_usage, calls=calls)
 
 
 def _choices(fields: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
 
 from sealmesh.backend.base import BackendAnswer, BackendRequest, Usage
@@ -184,6 +185,29 @@ async def test_choices_are_made_one_after_the_other(backend: LlamaBackend) -> No
     _, data, _ = await say(backend, {**body, "n": 2}, stream=True)
     events = [json.loads(line[6:]) for line in data.split(b"\n\n") if line.startswith(b"data: {")]
     assert {choice["index"] for event in events for choice in event["choices"]} == {0, 1}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_is_called_though_the_template_knows_none(backend: LlamaBackend, stream: bool) -> None:
+    city = {"type": "object", "properties": {"city": {"enum": ["Rome", "Paris"]}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": city}}
+    body = {"messages": HELLO, "tools": [tool], "tool_choice": "required", "max_tokens": 60, "temperature": 0, "n": 2}
+    status, data, _ = await say(backend, body, stream=stream)
+    assert status == 200
+    if not stream:
+        for choice in ChatCompletion.model_validate_json(data).choices:
+            assert choice.finish_reason == "tool_calls"
+            (call,) = choice.message.tool_calls or ()
+            assert call.type == "function"
+            assert (call.function.name, set(json.loads(call.function.arguments))) == ("get_weather", {"city"})
+        return
+    chunks = [ChatCompletionChunk.model_validate_json(line[6:]) for line in data.split(b"\n\n") if line[6:7] == b"{"]
+    pieces = ["", ""]
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        for part in choice.delta.tool_calls or ():
+            assert part.function is not None
+            pieces[choice.index] += part.function.arguments or ""
+    assert [set(json.loads(piece)) for piece in pieces] == [{"city"}, {"city"}]
 
 
 async def test_completions_have_log_probabilities_in_their_own_shape(backend: LlamaBackend) -> None:
