@@ -7,6 +7,8 @@ in the first milliseconds can still see it: `--join-file` has no such window.
 All of it runs in the first start of every command that holds secrets, so this module loads nothing.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -41,7 +43,7 @@ class Handover:
 
     __slots__ = ("command", "environment", "origin", "ticket")
 
-    def __init__(self, command: "Sequence[str]", environment: "Mapping[str, str]", ticket: str, origin: str) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], ticket: str, origin: str) -> None:
         self.command = tuple(command)
         self.environment = dict(environment)
         self.ticket = ticket
@@ -49,7 +51,7 @@ class Handover:
 
 
 def plan(
-    arguments: "Sequence[str]", whole: "Sequence[str]", environment: "Mapping[str, str]", *, isolate: bool = False
+    arguments: Sequence[str], whole: Sequence[str], environment: Mapping[str, str], *, isolate: bool = False
 ) -> Handover | None:
     """Decide whether the process must be started anew, and how.
 
@@ -85,7 +87,7 @@ def plan(
     return Handover(command, left, ticket or "", origin)
 
 
-def take_ticket(arguments: "Sequence[str]") -> tuple[list[str], str | None]:
+def take_ticket(arguments: Sequence[str]) -> tuple[list[str], str | None]:
     """Part the ticket from the arguments of a command that joins.
 
     Returns:
@@ -110,7 +112,7 @@ def take_ticket(arguments: "Sequence[str]") -> tuple[list[str], str | None]:
     return kept, ticket
 
 
-def is_unhardened(arguments: "Sequence[str]") -> bool:
+def is_unhardened(arguments: Sequence[str]) -> bool:
     """Whether a developer asked for nothing to be put in force."""
     options = list(arguments)
     if "--" in options:
@@ -160,7 +162,7 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def receive_ticket(environment: "MutableMapping[str, str]") -> "tuple[str, Secret] | None":
+def receive_ticket(environment: MutableMapping[str, str]) -> tuple[str, Secret] | None:
     """Take the ticket that was handed over, close its file and forget it there.
 
     Returns:

@@ -1,12 +1,17 @@
-"""The entry: what must happen before any library is loaded, and the one place that errors leave by."""
+"""The entry: what must happen before any library is loaded, and the one place that errors leave by.
+
+It is loaded twice by commands that start anew, so it loads nothing itself.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -34,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _drop_what_nobody_reads() -> None:
     """Write out what is left, or let it go: the interpreter's own flush at the end would change the exit code."""
+    import contextlib
+
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sealmesh.hardening import environment, linux, macos
+from sealmesh.hardening import environment
 from sealmesh.hardening.posture import Control, Finding, Platform, Posture, off, on
 
 #: The posture of this process once it is hardened. A filter is never stacked twice.
@@ -39,8 +39,12 @@ def harden_process(*, removed: Sequence[str] = ()) -> Posture:
         looked = _look(removed)  # libraries first, before ours are loaded
         match platform_here():
             case Platform.LINUX:
+                from sealmesh.hardening import linux
+
                 found = (*linux.apply_linux(), *linux.report_linux())
             case Platform.MACOS:
+                from sealmesh.hardening import macos  # starts programs: half of what starting up costs
+
                 found = (*macos.apply_macos(), *macos.report_macos())
             case _:
                 found = ()
@@ -61,6 +65,7 @@ def confine_process(
     """
     found = [look_at_key_memory()]
     if platform_here() is Platform.LINUX:
+        from sealmesh.hardening import linux
         from sealmesh.hardening.landlock import apply_landlock
 
         found += [apply_landlock(folders, note=note), linux.apply_mdwe(runs_a_model=runs_a_model)]
@@ -76,8 +81,12 @@ def unhardened_process(reason: str) -> Posture:
     looked = [*_look(()), look_at_key_memory()]
     match platform_here():
         case Platform.LINUX:
+            from sealmesh.hardening import linux
+
             looked += [linux.look_at_tracer(), *linux.report_linux()]
         case Platform.MACOS:
+            from sealmesh.hardening import macos
+
             looked += macos.report_macos()
         case _:
             pass

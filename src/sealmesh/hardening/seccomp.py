@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -131,9 +130,9 @@ def apply_seccomp() -> Finding:
 
     `NO_NEW_PRIVS` must be set.
     """
-    machine = MACHINES.get(platform.machine())
+    machine = MACHINES.get(os.uname().machine)
     if machine is None:
-        return unavailable(Control.SECCOMP, f"no filter is written for {platform.machine()}")
+        return unavailable(Control.SECCOMP, f"no filter is written for {os.uname().machine}")
     program = build_filter(machine)
     steps = ctypes.create_string_buffer(program, len(program))
     given = _Program(length=len(program) // 8, steps=ctypes.addressof(steps))
