@@ -1,4 +1,4 @@
-"""A real node is hardened: what it says of itself, what a hostile start leaves in it, what it refuses to start without."""
+"""A real node is hardened: what it says of itself, what a hostile start leaves in it, what it demands."""
 
 from __future__ import annotations
 
