@@ -27,6 +27,9 @@ CHECKS: list[Check] = [
         apply_no_core_dumps="drop: resource.setrlimit(",
         apply_mdwe="drop: kernel.prctl(kernel.SET_MDWE",
     ),
+    *_of("attestation/policy.py", "unit/attestation/test_demands.py", Policy__refusals="drop: of its hardening"),
+    *_of("attestation/demands.py", "unit/attestation/test_demands.py", judge_posture="never: unmet"),
+    *_of("attestation/demands.py", "unit/attestation/test_demands.py", judge_backend="never: allows"),
     *_of("hardening/seccomp.py", "unit/hardening/test_seccomp.py", apply_seccomp="drop: syscall(machine.seccomp"),
     *_of("hardening/landlock.py", "unit/hardening/test_landlock.py", apply_landlock="drop: syscall(_RESTRICT"),
     # --- the sealed exchange ---

@@ -83,6 +83,8 @@ class FactorId(enum.Enum):
     PLATFORM_STATE = (11, "platform_state")
     CODE_MEASUREMENT = (12, "code_measurement")
     ACCELERATORS = (13, "accelerators")
+    POSTURE = (14, "posture")
+    BACKEND = (15, "backend")
 
     @property
     def number(self) -> int:

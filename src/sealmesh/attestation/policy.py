@@ -18,6 +18,7 @@ from sealmesh.attestation.factors import FactorId, Status, Tier, Verdict
 from sealmesh.attestation.statement import BACKENDS, HostStatement
 from sealmesh.attestation.vendors.pem import read_chain_untrusted
 from sealmesh.errors import ConfigError, VerificationError
+from sealmesh.hardening.posture import Control, State, state_of
 from sealmesh.limits import VERDICT_LIFETIME_S
 
 #: Policy files are written by hand; one beyond this is a mistake.
@@ -99,6 +100,7 @@ class Policy:
         pins: Whether a pin made by hand meets the minimum.
         on_first_use: Whether a hardware key is pinned when first seen.
         backend: How near the model must be.
+        posture: Controls that a host must say are on, of its own word.
         measurements: Digests of self-measured code that are accepted, hex; None where nothing is demanded.
         exceptions: Hosts that are taken at a lower tier for a time.
         vendors: The tables of the vendors, checked for their keys, read by the vendors' verifiers.
@@ -110,6 +112,7 @@ class Policy:
     pins: PinRule = PinRule.ACCEPT
     on_first_use: FirstUse = FirstUse.REFUSE
     backend: BackendRule = BackendRule.ANY
+    posture: tuple[Control, ...] = ()
     measurements: frozenset[str] | None = None
     exceptions: tuple[PolicyException, ...] = ()
     vendors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -126,6 +129,15 @@ class Policy:
         """Return the lowest tier at which this host is taken now, after exceptions."""
         granted = [one.tier for one in self.exceptions if one.key == endpoint_id and now < one.until]
         return min([self.minimum, *granted])
+
+    def unmet_controls(self, statement: HostStatement) -> tuple[str, ...]:
+        """Return which demanded controls a host does not say are on, in our own words; empty where all are."""
+        states = {control.id: state_of(statement.posture.get(control.id, "")) for control in self.posture}
+        return tuple(
+            f"{name} is {'not named' if state is None else state.value}"
+            for name, state in states.items()
+            if state is not State.ON
+        )
 
     def refusals(self, host: Judged, now: float) -> tuple[str, ...]:
         """Return why this host is not sealed to, for people; empty where it is accepted.
@@ -145,6 +157,9 @@ class Policy:
             reasons.append(f"its evidence is {age:.0f} s old, the policy allows {self.max_age:g} s")
         if not self.backend.allows(host.statement.backend):
             reasons.append(f"its backend is {host.statement.backend}, the policy demands {self.backend.value}")
+        unmet = self.unmet_controls(host.statement)
+        if unmet:
+            reasons.append(f"of its hardening, {', '.join(unmet)}; the policy demands it")
         if self.measurements is not None and host.statement.measurement.hex() not in self.measurements:
             reasons.append("its code measurement is not on the policy's list")
         if any(one.factor is FactorId.PIN and one.status is Status.FAIL for one in host.verdict.factors):
@@ -168,7 +183,9 @@ def parse_policy_untrusted(data: bytes) -> Policy:
     return _Reader(content).policy()
 
 
-_TOP_KEYS: Final = frozenset({"minimum", "max_age", "suites", "pins", "on_first_use", "backend", "exception"})
+_TOP_KEYS: Final = frozenset(
+    {"minimum", "max_age", "suites", "pins", "on_first_use", "backend", "posture", "exception"}
+)
 
 
 def _hex(value: object, where: str) -> str:
@@ -296,6 +313,7 @@ class _Reader:
             pins=self._choice("pins", PinRule, PinRule.ACCEPT),
             on_first_use=self._choice("on_first_use", FirstUse, FirstUse.REFUSE),
             backend=self._choice("backend", BackendRule, BackendRule.ANY),
+            posture=self._posture(),
             measurements=frozenset(str(one) for one in blessed) if isinstance(blessed, tuple) else None,
             exceptions=self._exceptions(),
             vendors=vendors,
@@ -337,6 +355,17 @@ class _Reader:
         if unknown:
             raise ConfigError(f"policy: suites are {', '.join(SUITES)}; {unknown[0]!r} is none")
         return frozenset(SUITES[name] for name in names)
+
+    def _posture(self) -> tuple[Control, ...]:
+        value = self._content.get("posture")
+        if value is None:
+            return ()
+        names = _each(_text)(value, "posture")
+        assert isinstance(names, tuple)  # noqa: S101 - `_each` gives nothing else
+        try:
+            return tuple(dict.fromkeys(Control.named(name) for name in names))
+        except ValueError as error:
+            raise ConfigError(f"policy: posture: {error}") from None
 
     def _choice(self, key: str, kind: type[_ChoiceT], default: _ChoiceT) -> _ChoiceT:
         value = self._content.get(key, default.value)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sealmesh.attestation.challenge import ProofAnswer, check_own_nonce_untrusted
+from sealmesh.attestation.demands import judge_demands
 from sealmesh.attestation.envelope import Envelope, Role, evidence_digest
 from sealmesh.attestation.factors import (
     Factor,
@@ -324,6 +325,8 @@ class Verifier:
         envelope = Envelope.parse_untrusted(answer.envelope)
         findings, failed = self._examine(envelope, answer.host_statement, statement, endpoint_id, now)
         factors = [*shown, *failed, *(factor for finding in findings for factor in finding.factors)]
+        # What the asker's policy demands of the host's own word [ST-62].
+        factors += judge_demands(statement, self._policy)
         # 7. The asker's pin [ST-54].
         pin = self._find_pin(endpoint_id)
         if pin is not None:

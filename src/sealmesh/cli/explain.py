@@ -44,6 +44,8 @@ QUESTIONS: Final[Mapping[FactorId, str]] = {
     FactorId.PLATFORM_STATE: "how was the machine started?",
     FactorId.CODE_MEASUREMENT: "which code runs, by the word of what is below it?",
     FactorId.ACCELERATORS: "are the accelerators genuine, and whose are they?",
+    FactorId.POSTURE: "does it say that what you demand protects its process?",
+    FactorId.BACKEND: "does it say that its model is as near as you demand?",
 }
 
 _STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red", Status.ABSENT: "dim"}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sealmesh.cli.node_api import NodeApi
 from sealmesh.cli.terminal import REASON_SHOWN_MAX, Tone, escape_peer_text, short_id, table, tier_words
 
+_SHOWN_CONTROLS: Final = 8  # names of controls in a line; the rest is counted
 _SHOWN_MODELS: Final = 3  # names in a cell; the rest is counted
 
 
@@ -69,6 +70,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         ("up", span(status.get("uptime_s"))),
         *([("proven by", _text(status, "attester"))] if status.get("attester") else []),
         ("keys", "sealed to this machine's TPM" if status.get("keys_at_rest") == "tpm" else "in files of the home"),
+        ("hardening", posture_words(_map(status, "posture"))),
         ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
         ("peers", f"{len(peers)}, {sum(bool(peer.get('connected')) for peer in _maps(peers))} connected"),
         (
@@ -120,6 +122,7 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
         return ["No other host is known now. One joins with: sealmesh serve --join-file FILE"]
     rows = []
     notes = []
+    says = []
     for peer in peers:
         names = [_shown(name) for name in _list(peer, "models")]
         more = f" +{len(names) - _SHOWN_MODELS}" if len(names) > _SHOWN_MODELS else ""
@@ -139,10 +142,38 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
         reasons = "; ".join(_shown(reason, most=REASON_SHOWN_MAX) for reason in _list(peer, "refused"))
         if reasons:
             notes.append(f"  {short_id(str(peer.get('endpoint_id', '')))} is not used: {reasons}")
+        posture = _map(peer, "posture")
+        if posture:
+            says.append(f"  {short_id(str(peer.get('endpoint_id', '')))} says of itself: {posture_words(posture)}")
     headings = ("HOST", "NAME", "MODELS", "TIER", "SEALED", "EVIDENCE", "PATH")
     kinds = {(str(peer.get("tier", "")), str(peer.get("operator_blind", "no"))) for peer in peers}
     meanings = [f"  {_shown(tier)}: {tier_words(tier, blind)}" for tier, blind in sorted(kinds)]
-    return [*table(headings, rows, tone), *notes, "", *(tone.style(meaning, "dim") for meaning in meanings)]
+    return [
+        *table(headings, rows, tone),
+        *notes,
+        "",
+        *(tone.style(words, "dim") for words in says),
+        *(tone.style(meaning, "dim") for meaning in meanings),
+    ]
+
+
+def posture_words(posture: Mapping[str, Any]) -> str:
+    """A posture in a line: how many controls are on, and the names of the others. Perhaps a peer's own words."""
+    named: dict[str, list[str]] = {"on": [], "off": [], "unavailable": []}
+    for name, state in posture.items():
+        word = str(state).partition(":")[0]
+        if word in named:
+            named[word].append(_shown(name))
+    if not any(named.values()):
+        return "nothing"
+    parts = [f"{len(named['on'])} on"]
+    for word in ("off", "unavailable"):
+        names = named[word]
+        if names:
+            more = f" +{len(names) - _SHOWN_CONTROLS}" if len(names) > _SHOWN_CONTROLS else ""
+            parts.append(f"{word}: {', '.join(names[:_SHOWN_CONTROLS])}{more}")
+    backend = posture.get("backend")
+    return "; ".join([*parts, *([f"model {_shown(backend)}"] if backend is not None else [])])
 
 
 def span(seconds: object) -> str:

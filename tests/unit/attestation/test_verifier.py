@@ -93,6 +93,8 @@ def test_an_honest_host_with_a_software_key_is_self_asserted(host: ProvenHost) -
         (11, "absent"),
         (12, "absent"),
         (13, "absent"),
+        (14, "absent"),
+        (15, "absent"),
     ]
 
 

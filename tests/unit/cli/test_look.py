@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from kit.fake_node import STATUS, model
-from sealmesh.cli.look import host_lines, model_lines, span, status_lines
+from sealmesh.cli.look import host_lines, model_lines, posture_words, span, status_lines
 from sealmesh.cli.terminal import Tone
 
 PLAIN = Tone(coloured=False)
@@ -62,6 +62,32 @@ def test_a_status_of_another_version_shows_as_far_as_it_goes() -> None:
     for odd in ({}, {"mesh": 1, "peers": "x", "models": [1], "exchanges": [], "tokens": None}):
         assert status_lines(odd, PLAIN)
     assert host_lines([{"models": 3, "rtt_ms": "x", "refused": None}], PLAIN)
+
+
+def test_a_posture_is_a_line_and_a_peers_names_are_escaped() -> None:
+    posture = {
+        "seccomp": "on: 39 calls are refused",
+        "landlock": "on",
+        "no_swap": "off: memory can be written",
+        "yama": "unavailable: the kernel does not have it",
+        "evil\x1b[2J": "off: \x1b[2J",
+        "backend": "in-process",
+    }
+    words = posture_words(posture)
+    assert words.startswith("2 on; off: no_swap, evil")
+    assert words.endswith("; unavailable: yama; model in-process")
+    assert "\x1b" not in words
+    many = posture_words({str(number): "off: x" for number in range(40)})
+    assert many.endswith(" +32")
+    assert posture_words({}) == posture_words({"x": 3}) == "nothing"
+
+
+def test_a_host_that_says_what_protects_it_is_shown_to_have_said_so() -> None:
+    peer = {**STATUS["peers"][0], "posture": {"seccomp": "on", "no_swap": "off: there is swap"}}
+    lines = host_lines([peer], PLAIN)
+    assert "  3f9c3f9c3f9c… says of itself: 1 on; off: no_swap" in lines
+    status = status_lines({**STATUS, "posture": {"seccomp": "on"}}, PLAIN)
+    assert "hardening  1 on" in status
 
 
 def test_spans() -> None:
