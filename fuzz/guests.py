@@ -21,6 +21,7 @@ from kit.guests import (
     tdx_collateral,
     tdx_quote,
 )
+from kit.tsm import VCEK, VLEK, certificate_table
 from sealmesh.attestation.appraise import appraise_raw_untrusted
 from sealmesh.attestation.vendors import nitro, sevsnp, tdx
 from sealmesh.attestation.vendors.base import Finding
@@ -31,7 +32,8 @@ from sealmesh.attestation.vendors.raw import RawInput, RawKind
 from sealmesh.attestation.vendors.sevsnp_chain import verify_leaf_untrusted
 from sealmesh.attestation.vendors.sevsnp_report import parse_report_untrusted
 from sealmesh.attestation.vendors.tdx_quote import check_chain_form_untrusted, parse_quote_untrusted
-from sealmesh.errors import VerificationError
+from sealmesh.attesters.guest import read_certificates_untrusted
+from sealmesh.errors import AttesterError, VerificationError
 
 _REFUSES = (VerificationError,)
 _SNP_DATA = snp_report()[0x50:0x90]
@@ -114,6 +116,9 @@ HARNESS = Harness(
     nitro=Target(_nitro, _REFUSES, [nitro_document()]),
     nitro_file=Target(
         _file(nitro.RAW_KIND, raw(b"", NITRO_NOW)), _REFUSES, [nitro_document(), sample("nitro/dstack_nitro.bin")]
+    ),
+    host_certificates=Target(
+        read_certificates_untrusted, (AttesterError,), [certificate_table((VCEK, snp_key()), (VLEK, b"cloud"))]
     ),
     document=Target(parse_document_untrusted, _REFUSES, [nitro_document()]),
 )

@@ -154,6 +154,8 @@ TPM_NV_MAX: Final = 8 * KIB  # an NV index; certificates of endorsement keys hav
 TPM_SEALED_MAX: Final = 128  # bytes in one sealed object [TPM 2.0 Library, Part 2, MAX_SYM_DATA]
 BOOT_LOG_MAX: Final = 40 * KIB  # in an envelope of EVIDENCE_MAX beside a quote and its certificates; longer stay home
 REPORT_FILE_MAX: Final = 64 * KIB  # what the kernel gives for one report, or its certificates
+GPU_REPORT_MAX: Final = 16 * KIB  # a report, or its certificates in PEM; Hopper's have 4 and 5 KiB
+GPUS_MAX: Final = 8  # in one machine; their reports must fit one envelope
 ENDORSEMENT_FILE_MAX: Final = 48 * KIB  # a file that the operator staples: certificates, Intel's collateral
 
 # --- backends ---

@@ -26,6 +26,11 @@ class EndorsementFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
     def read(self, *names: str) -> bytes | None:
         """Return the content of the first of these files that is there.
 

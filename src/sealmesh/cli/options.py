@@ -90,7 +90,7 @@ NoHardening = Annotated[
     bool, _switch("--no-hardening", "For developers: put no control in force; hosts say so of themselves.", _PROTECTION)
 ]
 Attester = Annotated[
-    str | None, _option("--attester", "KIND", "What proves this host: auto, software or tpm; auto by default.", _CHIPS)
+    str | None, _option("--attester", "KIND", "auto, software, tpm, sev-snp, tdx, app-attest, secure-enclave.", _CHIPS)
 ]
 Tpm = Annotated[
     str | None,

@@ -40,6 +40,10 @@ class AttesterChoice(enum.Enum):
     AUTO = "auto"
     SOFTWARE = "software"
     TPM = "tpm"
+    SEV_SNP = "sev-snp"
+    TDX = "tdx"
+    SECURE_ENCLAVE = "secure-enclave"
+    APP_ATTEST = "app-attest"
 
 
 class TpmUse(enum.Enum):

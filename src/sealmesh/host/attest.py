@@ -10,17 +10,27 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 from sealmesh.attestation.envelope import Record, Role
-from sealmesh.attestation.vendors import software
+from sealmesh.attestation.vendors import apple_app_attest, apple_enclave, nvidia, sevsnp, software, tdx
 from sealmesh.attestation.vendors.tpm.eventlog import check_boot_log, parse_boot_log_untrusted
 from sealmesh.attestation.vendors.tpm.evidence import TYPE_CA, TYPE_EK, TpmEvidence
 from sealmesh.attestation.vendors.tpm.quote import QuoteParts
 from sealmesh.attestation.vendors.tpm.structures import hash_by, parse_quote_untrusted
+from sealmesh.attesters.apple import AppAttestKey, SecureEnclaveKey
 from sealmesh.attesters.files import EndorsementFolder
+from sealmesh.attesters.guest import (
+    REPORT_DATA_BYTES,
+    GuestReport,
+    GuestReporter,
+    Provider,
+    read_certificates_untrusted,
+    signing_key,
+)
+from sealmesh.attesters.nvidia import GpuReporter
 from sealmesh.attesters.tpm.chip import Quoted, TpmChip
-from sealmesh.errors import AttesterUnavailableError, VerificationError
+from sealmesh.errors import AttesterError, AttesterUnavailableError, BusyError, VerificationError
 from sealmesh.host.prove import Attester
 from sealmesh.identity.keys import EndpointKey
 
@@ -71,7 +81,12 @@ class TpmAttester:
 
     async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
         """See `Attester.activate`."""
-        return await self._thread.run(lambda: self._chip.activate(id_object, encrypted_secret))
+        try:
+            return await self._thread.run(lambda: self._chip.activate(id_object, encrypted_secret))
+        except AttesterError as error:
+            if not error.code:  # it said nothing: neither yes nor no
+                raise BusyError(f"the chip cannot answer now: {error.reason}") from error
+            raise
 
     def _attest(self, binding: bytes) -> Mapping[str, Record]:
         quoted = self._chip.quote(binding)
@@ -103,6 +118,135 @@ class TpmAttester:
             self._said_log = True
             return b""
         return quoted.boot_log
+
+
+class GuestAttester:
+    """A confidential guest: reports over the binding and 32 zero bytes, with the vendor's word for the key.
+
+    Args:
+        reporter: The driver.
+        given: Where the operator may put `vcek.der` or `vlek.der` (AMD), `collateral.json` (Intel).
+    """
+
+    def __init__(self, reporter: GuestReporter, given: EndorsementFolder) -> None:
+        self._reporter = reporter
+        self._given = given
+        self._thread = ChipThread("guest")
+
+    async def attest(self, binding: bytes) -> Mapping[str, Record]:
+        """See `Attester.attest`."""
+        return await self._thread.run(lambda: self._attest(binding))
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
+        """See `Attester.activate`."""
+        raise AttesterUnavailableError("a confidential guest's key needs no activation")
+
+    def _attest(self, binding: bytes) -> Mapping[str, Record]:
+        made = self._reporter.report(binding.ljust(REPORT_DATA_BYTES, b"\x00"))
+        match made.provider:
+            case Provider.SEV_SNP:
+                return {
+                    sevsnp.LABEL: Record(type=sevsnp.TYPE, data=made.report, role=Role.EVIDENCE),
+                    **endorsements(sevsnp.LABEL + "-key", sevsnp.ENDORSEMENT_TYPE, [self._amd_key(made)]),
+                }
+            case Provider.TDX:
+                collateral = self._given.read("collateral.json")
+                if collateral is None:
+                    raise AttesterError(
+                        f"Intel's collateral for this machine is missing: {self._given.path}/collateral.json"
+                    )
+                return {
+                    tdx.LABEL: Record(type=tdx.TYPE, data=made.report, role=Role.EVIDENCE),
+                    **endorsements(tdx.LABEL + "-collateral", tdx.COLLATERAL_TYPE, [collateral]),
+                }
+            case _:
+                assert_never(made.provider)
+
+    def _amd_key(self, made: GuestReport) -> bytes:
+        """AMD's certificate for the key that signed: the host's, else the operator's."""
+        name = signing_key(made.report)
+        added = read_certificates_untrusted(made.extra).get(name)
+        if added is not None:
+            return added
+        found = self._given.certificates(f"{name}.der", f"{name}.pem")
+        if not found:
+            raise AttesterError(f"AMD's certificate of this machine is missing: {self._given.path / name}.der")
+        return found[0]
+
+
+class GpuAttester:
+    """NVIDIA GPUs in confidential mode: a record for each. It adds claims to another attester's tier.
+
+    Args:
+        reporter: The driver.
+    """
+
+    def __init__(self, reporter: GpuReporter) -> None:
+        self._reporter = reporter
+        self._thread = ChipThread("gpu")
+
+    async def attest(self, binding: bytes) -> Mapping[str, Record]:
+        """See `Attester.attest`."""
+        made = await self._thread.run(lambda: self._reporter.reports(nvidia.gpu_nonce(binding)))
+        return {
+            f"{nvidia.LABEL}-{number}": nvidia.make_record(one.report, one.chain) for number, one in enumerate(made)
+        }
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
+        """See `Attester.activate`."""
+        raise AttesterUnavailableError("a GPU's key needs no activation")
+
+
+class EnclaveAttester:
+    """A Mac's Secure Enclave key without Apple's word for it. Unrun.
+
+    Args:
+        key: The driver.
+    """
+
+    def __init__(self, key: SecureEnclaveKey) -> None:
+        self._key = key
+        self._thread = ChipThread("enclave")
+
+    async def attest(self, binding: bytes) -> Mapping[str, Record]:
+        """See `Attester.attest`."""
+        signed = await self._thread.run(
+            lambda: apple_enclave.make_record(self._key.public(), self._key.sign(apple_enclave.message(binding)))
+        )
+        return {apple_enclave.LABEL: signed}
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
+        """See `Attester.activate`."""
+        raise AttesterUnavailableError("a Secure Enclave activates no key")
+
+
+class AppAttestAttester:
+    """A Mac from macOS 27 on, with Apple's word for key, machine state and code. Unrun.
+
+    Args:
+        key: The driver.
+    """
+
+    def __init__(self, key: AppAttestKey) -> None:
+        self._key = key
+        self._thread = ChipThread("app-attest")
+
+    async def attest(self, binding: bytes) -> Mapping[str, Record]:
+        """See `Attester.attest`."""
+        return {apple_app_attest.LABEL: await self._thread.run(lambda: self._attest(binding))}
+
+    async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:  # noqa: ARG002 - the protocol's
+        """See `Attester.activate`."""
+        raise AttesterUnavailableError("App Attest activates no key")
+
+    def _attest(self, binding: bytes) -> Record:
+        attested = self._key.attested()
+        return apple_app_attest.make_record(
+            app_id=self._key.app,
+            attestation=attested.attestation,
+            client_data_hash=attested.client_data_hash,
+            assertion=self._key.sign(binding),
+        )
 
 
 class CombinedAttester:

@@ -19,7 +19,7 @@ from sealmesh.console.app import LOOPBACK
 from sealmesh.errors import AttesterError, ConfigError, NotAdmittedError, TransportError
 from sealmesh.hardening.measure import Measurement, measure
 from sealmesh.hardening.posture import Posture
-from sealmesh.host.find import FoundAttester
+from sealmesh.host.find import FoundAttester, Machine, find_attester
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.node.clock import now
 from sealmesh.node.home import ENDORSEMENTS, Home, MeshState
@@ -137,15 +137,13 @@ def _enter(settings: Settings, home: Home) -> tuple[EndpointKey, MeshState, bool
 
 async def _find_attester(settings: Settings, home: Home, key: EndpointKey, tpm: FoundTpm, emit: Emit) -> FoundAttester:
     """What proves this host; said at every start, so that nobody takes a software key for a chip."""
-    from sealmesh.host.find import find_attester  # a client never proves itself
-
-    folder = EndorsementFolder(home.path / ENDORSEMENTS)
+    machine = Machine(tpm=tpm, given=EndorsementFolder(home.path / ENDORSEMENTS), memory=home.path)
     try:
-        found = await find_attester(settings.attester, key=key, tpm=tpm, endorsements=folder)
+        found = await find_attester(settings.attester, key=key, machine=machine)
     except AttesterError as error:
         raise ConfigError(f"--attester {settings.attester.value}: {error}") from error
-    if found.note:
-        emit({"event": "attester_unused", "level": "warning", "message": found.note})
+    for note in found.notes:
+        emit({"event": "attester_unused", "level": "warning", "message": note})
     emit({"event": "attester", "attester": found.words, "message": f"this host proves itself with {found.words}"})
     return found
 

@@ -8,16 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kit.attested import ProvenHost
+from kit.evidence import BOUND, given
+from kit.guests import AMD_NOW, TDX_NOW, make_report, snp_key, snp_report, tdx_collateral, tdx_quote
 from kit.swtpm import SoftwareTpm, wrapped
-from kit.tpm import Firmware, ModelTpm, Vendor, der, pem
+from kit.tpm import Firmware, ModelTpm, Vendor, der, p256, pem
+from kit.tsm import VCEK, VLEK, FakeKernel, certificate_table
 from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.statement import binding
-from sealmesh.attestation.vendors import software
+from sealmesh.attestation.vendors import apple_app_attest, apple_enclave, nvidia, sevsnp, software, tdx
 from sealmesh.attestation.vendors.base import EvidenceInput, Finding
+from sealmesh.attestation.vendors.guest import stapled_untrusted
+from sealmesh.attestation.vendors.sevsnp_report import parse_report_untrusted
 from sealmesh.attestation.vendors.tpm.certificates import (
     Use,
     parse_certificates_untrusted,
@@ -26,11 +34,22 @@ from sealmesh.attestation.vendors.tpm.certificates import (
 from sealmesh.attestation.vendors.tpm.credential import ActivationMemory, begin_activation
 from sealmesh.attestation.vendors.tpm.evidence import TYPE, TYPE_CA, TYPE_EK, TpmEvidence, verify_tpm_untrusted
 from sealmesh.attestation.vendors.tpm.structures import parse_public_untrusted
+from sealmesh.attesters.apple import Attested
 from sealmesh.attesters.files import EndorsementFolder
+from sealmesh.attesters.guest import GuestReporter
+from sealmesh.attesters.nvidia import GpuReport
 from sealmesh.attesters.tpm.chip import Quoted, TpmChip
 from sealmesh.attesters.tpm.transport import connector
 from sealmesh.errors import AttesterError, AttesterUnavailableError, SealmeshError
-from sealmesh.host.attest import CombinedAttester, SoftwareAttester, TpmAttester
+from sealmesh.host.attest import (
+    AppAttestAttester,
+    CombinedAttester,
+    EnclaveAttester,
+    GpuAttester,
+    GuestAttester,
+    SoftwareAttester,
+    TpmAttester,
+)
 
 HOST = ProvenHost()
 
@@ -134,7 +153,9 @@ async def test_a_chip_that_is_gone_is_an_error_of_ours(tpm: SoftwareTpm, tmp_pat
 
 
 @pytest.mark.swtpm
-@pytest.mark.parametrize(("id_object", "secret"), [(b"", b""), (bytes(4000), bytes(300)), (bytes(200), bytes(200))])
+@pytest.mark.parametrize(
+    ("id_object", "secret"), [(b"", b""), (bytes(4000), bytes(300)), (bytes(70000), b""), (bytes(200), bytes(200))]
+)
 async def test_any_bytes_to_activate_are_refused_by_the_chip(
     tpm: SoftwareTpm, tmp_path: Path, id_object: bytes, secret: bytes
 ) -> None:
@@ -204,3 +225,100 @@ async def test_certificates_that_the_operator_gives_are_stapled(tmp_path: Path) 
     (tmp_path / "tpm-issuers.pem").write_bytes(bytes(1 << 20))
     with pytest.raises(AttesterError, match="larger"):
         given.certificates("tpm-issuers.pem")
+
+
+# --- confidential guests, GPUs, Macs ------------------------------------------------------------------------------
+
+
+def guest(kernel: FakeKernel, path: Path) -> GuestAttester:
+    return GuestAttester(GuestReporter(kernel), EndorsementFolder(path))
+
+
+async def test_an_snp_guest_binds_and_staples_what_its_host_added(tmp_path: Path) -> None:
+    kernel = FakeKernel(
+        sign=lambda data: make_report(report_data=data), aux=certificate_table((VCEK, b"chip"), (VLEK, b"cloud"))
+    )
+    bound = binding(HOST.statement().encode())
+    records = await guest(kernel, tmp_path).attest(bound)
+    assert parse_report_untrusted(records["sev-snp"].data).report_data == bound + bytes(32)
+    envelope = Envelope.parse_untrusted(Envelope(records=records).encode())
+    assert stapled_untrusted(envelope, sevsnp.ENDORSEMENT_TYPE) == b"chip"
+
+
+async def test_a_genuine_report_with_the_operators_certificate_verifies(tmp_path: Path) -> None:
+    kernel = FakeKernel(sign=lambda _: snp_report())
+    with pytest.raises(AttesterError, match=r"vcek\.der"):
+        await guest(kernel, tmp_path).attest(bytes(32))
+    (tmp_path / "vcek.der").write_bytes(snp_key())
+    records = await guest(kernel, tmp_path).attest(bytes(32))
+    stapled = stapled_untrusted(Envelope(records=records), sevsnp.ENDORSEMENT_TYPE)
+    report, _ = sevsnp.verify_report_untrusted(records["sev-snp"].data, stapled, AMD_NOW)
+    assert report.vmpl == 0
+
+
+async def test_a_genuine_tdx_quote_with_the_operators_collateral_verifies(tmp_path: Path) -> None:
+    kernel = FakeKernel(sign=lambda _: tdx_quote(), provider="tdx_guest")
+    with pytest.raises(AttesterError, match=r"collateral\.json"):
+        await guest(kernel, tmp_path).attest(bytes(32))
+    (tmp_path / "collateral.json").write_bytes(tdx_collateral())
+    records = await guest(kernel, tmp_path).attest(bytes(32))
+    envelope = Envelope.parse_untrusted(Envelope(records=records).encode())
+    collateral = stapled_untrusted(envelope, tdx.COLLATERAL_TYPE)
+    assert tdx.verify_quote_untrusted(records["tdx"].data, collateral, TDX_NOW, tdx=True).status == "UpToDate"
+
+
+async def test_gpus_are_asked_with_the_derived_nonce() -> None:
+    asked: list[bytes] = []
+
+    class Reporter:
+        def reports(self, nonce: bytes) -> tuple[GpuReport, ...]:
+            asked.append(nonce)
+            return (GpuReport(report=b"one", chain=(b"a", b"b")), GpuReport(report=b"two", chain=(b"c",)))
+
+    records = await GpuAttester(Reporter()).attest(b"b" * 32)  # type: ignore[arg-type]
+    assert asked == [nvidia.gpu_nonce(b"b" * 32)]
+    assert records == {
+        "nvidia-gpu-0": nvidia.make_record(b"one", (b"a", b"b")),
+        "nvidia-gpu-1": nvidia.make_record(b"two", (b"c",)),
+    }
+
+
+async def test_a_secure_enclaves_record_is_taken() -> None:
+    key = p256("enclave")
+
+    class Enclave:
+        def public(self) -> bytes:
+            return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+        def sign(self, message: bytes) -> bytes:
+            return key.sign(message, ec.ECDSA(SHA256()))
+
+    (record,) = (await EnclaveAttester(Enclave()).attest(BOUND)).values()  # type: ignore[arg-type]
+    finding = apple_enclave.verify_enclave_untrusted(given(record))
+    assert (finding.tier, finding.pinnable) == (Tier.SELF_ASSERTED, True)
+
+
+async def test_an_app_attest_record_has_its_four_parts() -> None:
+    class Driver:
+        app = "TEAM.org.app"
+
+        def attested(self) -> Attested:
+            return Attested(key_id="k", attestation=b"attestation", client_data_hash=bytes(32), at=0.0)
+
+        def sign(self, digest: bytes) -> bytes:
+            return b"assertion over " + digest
+
+    (record,) = (await AppAttestAttester(Driver()).attest(b"b" * 32)).values()  # type: ignore[arg-type]
+    assert record == apple_app_attest.make_record(
+        app_id="TEAM.org.app",
+        attestation=b"attestation",
+        client_data_hash=bytes(32),
+        assertion=b"assertion over " + b"b" * 32,
+    )
+
+
+@pytest.mark.parametrize("kind", [GuestAttester, GpuAttester, EnclaveAttester, AppAttestAttester])
+async def test_what_is_no_tpm_activates_nothing(kind: type) -> None:
+    arguments = (None, None) if kind is GuestAttester else (None,)
+    with pytest.raises(AttesterUnavailableError):
+        await kind(*arguments).activate(b"", b"")

@@ -54,6 +54,7 @@ class Code(enum.IntEnum):
     HANDLE = 0x08B
     INTEGRITY = 0x09F
     BAD_AUTH = 0x0A2
+    SIZE = 0x095
 
 
 _WORDS: Final = {
@@ -135,7 +136,13 @@ EMPTY_PASSWORD: Final = Session(handle=0x40000009)
 
 
 def sized(content: bytes) -> bytes:
-    """A TPM2B."""
+    """A TPM2B.
+
+    Raises:
+        AttesterError: No TPM takes so much.
+    """
+    if len(content) > TPM_MESSAGE_MAX:
+        raise too_long()
     return struct.pack(">H", len(content)) + content
 
 
@@ -154,7 +161,7 @@ def encode_command(
     body += parameters
     length = _HEADER.size + len(body)
     if length > TPM_MESSAGE_MAX:
-        raise AttesterError("what was to be given to the TPM is longer than one takes")
+        raise too_long()
     return _HEADER.pack(_SESSIONS if sessions else _NO_SESSIONS, length, command) + body
 
 
@@ -203,6 +210,11 @@ def refusal(code: int) -> AttesterError:
     plain = code & _FORMAT_ONE_ERROR if code & _FORMAT_ONE else code
     words = _WORDS.get(plain, "")  # type: ignore[call-overload] # an int of another value finds nothing
     return AttesterError(f"the TPM refused (code 0x{code:03x})" + (f": {words}" if words else ""), code=plain)
+
+
+def too_long() -> AttesterError:
+    """The error for what is not even sent: the chip would say the same."""
+    return AttesterError("what was to be given to the TPM is longer than one takes", code=Code.SIZE)
 
 
 def malformed(what: str) -> AttesterError:
