@@ -30,7 +30,7 @@ from sealmesh.attesters.guest import (
 )
 from sealmesh.attesters.nvidia import GpuReporter
 from sealmesh.attesters.tpm.chip import Quoted, TpmChip
-from sealmesh.errors import AttesterError, AttesterUnavailableError, BusyError, VerificationError
+from sealmesh.errors import AttesterError, AttesterUnavailableError, VerificationError
 from sealmesh.host.prove import Attester
 from sealmesh.identity.keys import EndpointKey
 
@@ -81,12 +81,7 @@ class TpmAttester:
 
     async def activate(self, id_object: bytes, encrypted_secret: bytes) -> bytes:
         """See `Attester.activate`."""
-        try:
-            return await self._thread.run(lambda: self._chip.activate(id_object, encrypted_secret))
-        except AttesterError as error:
-            if not error.code:  # it said nothing: neither yes nor no
-                raise BusyError(f"the chip cannot answer now: {error.reason}") from error
-            raise
+        return await self._thread.run(lambda: self._chip.activate(id_object, encrypted_secret))
 
     def _attest(self, binding: bytes) -> Mapping[str, Record]:
         quoted = self._chip.quote(binding)
