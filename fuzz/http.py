@@ -12,6 +12,7 @@ from sealmesh.api.fields import Fields, parse_fields_untrusted
 from sealmesh.api.heads import check_unfinished_head_untrusted, parse_head_untrusted
 from sealmesh.api.kept import ResponseStore
 from sealmesh.api.responses import Turn
+from sealmesh.backend.links import refuse_links_untrusted
 from sealmesh.backend.responses import Answered, response_from_chat_untrusted
 from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
 from sealmesh.backend.responses_request import chat_from_responses_untrusted
@@ -35,6 +36,9 @@ _RESPONSE = b'{"id":"r","status":"completed","output":[{"type":"message","conten
 _RESPONSE_EVENTS = b"".join(
     b'event: %b\ndata: {"type":"%b","response":%b}\n\n' % (name, name, _RESPONSE)
     for name in (b"response.created", b"response.in_progress", b"response.completed")
+)
+_LINKED = (
+    b'{"messages":[{"content":[{"type":"image_url","image_url":{"url":"data:,"}},{"image\\u005furl":"http://x"}]}]}'
 )
 _REFUSES = (RequestError, BusyError)
 
@@ -130,5 +134,6 @@ HARNESS = Harness(
     counts=Target(_counts, (BackendError,), [_STREAM, b'data: {"choices":[],"usage":{}}\n\ndata: [DONE]\n\n']),
     turn=Target(_turn, (RemoteProtocolError,), [_RESPONSE_EVENTS]),
     turn_whole=Target(_turn_whole, (RemoteProtocolError,), [_RESPONSE]),
+    links=Target(refuse_links_untrusted, _REFUSES, [_LINKED, _JSON]),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )

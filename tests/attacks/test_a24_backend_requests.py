@@ -128,3 +128,43 @@ def test_only_known_fields_reach_the_model_in_process(extra: dict[str, Any]) -> 
         "model": "m", "messages": [], "temperature": 0,
         "id_slot": 1, "cache_prompt": False, "n_cache_reuse": 0, "stream": True, "return_progress": True,
     }  # fmt: skip
+
+
+LINKED: list[tuple[Operation, Any]] = [
+    (Operation.CHAT_COMPLETIONS, {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "LINK"}}]}]}),
+    (Operation.CHAT_COMPLETIONS, {"messages": [{"content": [{"type": "image_url", "image_url": "LINK"}]}]}),
+    (Operation.CHAT_COMPLETIONS, {"messages": [{"content": [{"type": "video_url", "video_url": {"url": "LINK"}}]}]}),
+    (Operation.RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "LINK"}]}]}),
+    (Operation.RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "LINK"}]}]}),
+]
+
+
+@pytest.mark.parametrize("link", ["http://169.254.169.254/latest/", "https://x/y", "file:///etc/passwd", " data:,", ""])
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize(("operation", "body"), LINKED)
+async def test_an_engine_fetches_nothing_for_an_asker(
+    link: str, escaped: bool, operation: Operation, body: Any
+) -> None:
+    data = json.dumps({"model": "m", **body}).replace("LINK", link).encode()
+    if escaped:
+        data = data.replace(b'_url": ', rb'\u005furl": ')
+        assert b'_url": ' not in data
+    request = BackendRequest(operation=operation, model="m", body=data, stream=False)
+    # Nothing listens there: a request that is passed on would fail otherwise.
+    backend = OpenAIBackend("http://127.0.0.1:9", EngineOptions(responses=True))
+    async with await backend.ask(request) as answer:
+        assert answer.status == 400
+        assert json.loads(await answer.read())["error"]["code"] == "unsupported_content"
+
+
+@pytest.mark.parametrize(("operation", "body"), LINKED)
+async def test_what_is_inside_a_request_is_passed_on(engine: Recorder, operation: Operation, body: Any) -> None:
+    data = json.dumps({"model": "m", **body}).replace("LINK", "data:image/png;base64,AA==").encode()
+    schema = {"type": "object", "properties": {"image_url": {"type": "string"}, "url": {"type": "string"}}}
+    data = data[:-1] + b', "tools": ' + json.dumps([{"image_url": "http://not.followed", "s": schema}]).encode() + b"}"
+    backend = OpenAIBackend(f"http://127.0.0.1:{engine.port}", EngineOptions(responses=True))
+    async with await backend.ask(BackendRequest(operation=operation, model="m", body=data, stream=False)) as answer:
+        while await answer.read():
+            pass
+    await backend.close()
+    assert bytes(engine.received).endswith(data)

@@ -15,9 +15,10 @@ from sealmesh import limits
 from sealmesh.backend.answers import WholeAnswer, engine_error, error_answer, usage_in_tail
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
 from sealmesh.backend.engine_http import Address, Connection, Pool, Response, exchange
+from sealmesh.backend.links import refuse_links_untrusted
 from sealmesh.backend.translated import ask_as_chat
 from sealmesh.backend.usage_events import CountsRemover, asking_for_counts
-from sealmesh.errors import BackendError, ConfigError
+from sealmesh.errors import BackendError, ConfigError, RequestError
 from sealmesh.wire.operations import RESPONSE_HEADERS, Operation
 
 _log = logging.getLogger("sealmesh.backend")
@@ -120,6 +121,8 @@ class OpenAIBackend(Backend):
             body, takes_counts = await self._body_for(request)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return error_answer(400, "invalid_json", "The body is not a JSON object that can be read.")
+        except RequestError as error:
+            return error_answer(error.status, error.code, error.message, param=error.param)
         # Built from the table of operations: nothing that the asker wrote stands in the head (A24).
         path = self._address.prefix + request.operation.path.removeprefix("/v1")
         accept = "text/event-stream" if request.stream else "application/json"
@@ -144,6 +147,7 @@ class OpenAIBackend(Backend):
 
     def _make_body(self, request: BackendRequest) -> tuple[bytes, bool]:
         body, takes_counts = request.body, True
+        refuse_links_untrusted(body)
         if self._options.cache_salt:
             body = salted(body, request.cache_key)
         if request.stream and request.operation in _COUNTED:
