@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from sealmesh.backend.models import ModelFile
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what passed of the validation on two machines, and keep it."""
+    outcomes = {"passed": "pass", "failed": "FAIL", "error": "FAIL", "skipped": "left out"}
+    rows = [
+        f"{words:<8}  {report.nodeid.partition('::')[2].removeprefix('test_').replace('_', ' ')}"
+        for outcome, words in outcomes.items()
+        for report in terminalreporter.stats.get(outcome, ())
+        if "test_two_machines.py" in report.nodeid and (report.when == "call" or outcome != "passed")
+    ]
+    if rows:
+        terminalreporter.section("two machines")
+        terminalreporter.write_line("\n".join(rows))
+        kept = Path(__file__).parent.parent / "out" / "two-machines.txt"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("\n".join(rows) + "\n")
+
+
 @pytest.fixture(scope="session")
 def model_file() -> ModelFile:
     """The default model, verified; fetched with the user's package tool when it is not in the cache."""

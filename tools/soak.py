@@ -289,7 +289,7 @@ async def soak(root: Path, *, seconds: float, seed: int, rate: float) -> dict[st
                 await asyncio.sleep(SAMPLE_S)
 
         await asyncio.gather(*(asker() for _ in range(ASKERS)), reaper(), looker())
-        for number in range(20):  # with all hosts alive again, and the steady one never gone
+        for number in range(10):  # with all hosts alive again, and the steady one never gone
             if not await ask(http, url, question(seed, 1 << 40 | number), number, counts):
                 counts.wrong.append(f"request {number} after the last kill was not answered: {dict(counts.errors)}")
         status = (await http.get(f"{console_url}/api/status")).json()["exchanges"]
