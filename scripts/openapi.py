@@ -80,10 +80,10 @@ def asking(operation: Operation) -> dict[str, Any]:
     answers: dict[str, Any] = {JSON: {"schema": {"type": "object"}}}
     if operation is not Operation.EMBEDDINGS:
         properties["stream"] = {"type": ["boolean", "null"]}
+        answers[SSE] = {"schema": {"$ref": "#/components/schemas/Event"}}
     if operation is Operation.RESPONSES:
         properties["previous_response_id"] = {"type": ["string", "null"], "description": "An answer to go on from."}
         properties["store"] = {"type": ["boolean", "null"], "description": "Keep the answer at this node for an hour."}
-        answers[SSE] = {"schema": {"$ref": "#/components/schemas/Event"}}
     body = {"type": "object", "required": ["model", name], "properties": properties}
     return {
         "operationId": operation.name.lower(),
