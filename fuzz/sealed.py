@@ -5,12 +5,15 @@ from __future__ import annotations
 from fuzz.harness import Harness, Target, cut_ways, holds, pieces, vectors
 
 from kit.sealed import HEAD, NOT_AFTER, NOT_BEFORE, NOW, Pair, Randomness, make_host
+from sealmesh.attestation.plain import PlainRule, permit_plain
 from sealmesh.errors import RemoteProtocolError
+from sealmesh.sealed.bare import PlainClientExchange, PlainHostExchange
 from sealmesh.sealed.exchange import (
     ClientExchange,
     EndEvent,
     ErrorEvent,
     HostExchange,
+    Load,
     ResponseHead,
     SealedError,
     Trailer,
@@ -45,6 +48,7 @@ _EPOCHS = [
     for scenario in [next(one for one in _SCENARIOS if one["suite"] == suite)]
 ]
 _REFUSES = (RemoteProtocolError,)
+_PLAIN = permit_plain(bytes(32), PlainRule(allowed=True, demanded="", had_key=lambda _: False), takes_plain=True)
 ERROR = SealedError(status=500, code="internal", message="m", retry_after_s=1)
 
 
@@ -82,6 +86,32 @@ def _client(data: bytes) -> None:
         events += client.receive_untrusted(piece)
     client.receive_eof_untrusted()
     holds(not client.complete or any(isinstance(event, EndEvent) for event in events))
+
+
+def _plain_host(data: bytes) -> None:
+    host = PlainHostExchange(random=Randomness())
+    for piece in pieces(data):
+        host.receive_untrusted(piece, NOW)
+    host.receive_eof_untrusted()
+
+
+def _plain_client(data: bytes) -> None:
+    client = PlainClientExchange(_PLAIN, random=Randomness())
+    client.send_head(HEAD)
+    client.finish()
+    events = []
+    for piece in pieces(data):
+        events += client.receive_untrusted(piece)
+    client.receive_eof_untrusted()
+    holds(not client.complete or any(isinstance(event, EndEvent) for event in events))
+
+
+def _plain_seeds() -> tuple[bytes, bytes]:
+    client, host = PlainClientExchange(_PLAIN, random=Randomness()), PlainHostExchange(random=Randomness())
+    asked = client.send_head(HEAD) + client.send_body(b"{}") + client.finish()
+    host.receive_untrusted(asked, NOW)
+    said = host.send_ping(Load(slots=1, taken=2)) + host.send_head(ResponseHead(status=200)) + host.finish(Trailer())
+    return asked, said
 
 
 def _frames(data: bytes) -> list[tuple[bytes, bool]]:
@@ -160,6 +190,8 @@ _RESPONSE_SCRIPT = _script(
 HARNESS = Harness(
     host=Target(_host, _REFUSES, [way for data in _of("request") for way in cut_ways(data)]),
     client=Target(_client, _REFUSES, [way for data in _of("response") for way in cut_ways(data)]),
+    plain_host=Target(_plain_host, _REFUSES, cut_ways(_plain_seeds()[0])),
+    plain_client=Target(_plain_client, _REFUSES, cut_ways(_plain_seeds()[1])),
     authentic_request=Target(
         lambda data: _authentic(data, of_host=False),
         _REFUSES,

@@ -30,8 +30,8 @@ ATTACKS = {
         "a relay cuts an answer at any byte, with or without a forged end",
         (
             "sealed/machine.py:check_final_untrusted",
-            "sealed/asking.py:ClientExchange.receive_eof_untrusted",
-            "sealed/answering.py:HostExchange.receive_eof_untrusted",
+            "sealed/asking.py:AskingEnd.receive_eof_untrusted",
+            "sealed/answering.py:AnsweringEnd.receive_eof_untrusted",
             "api/openai.py:_pass_on",
         ),
     ),
@@ -92,7 +92,7 @@ ATTACKS = {
     ),
     "A09": Attack(
         "a host (or its proxy) passes the opened prompt onward",
-        ("host/serve.py:SealedService", "host/rebuild.py:rebuild_request_untrusted"),
+        ("host/serve.py:ExchangeService", "host/rebuild.py:rebuild_request_untrusted"),
     ),
     "A10": Attack(
         'downgrade: suite, version, plaintext, "decryption failed so try plain"',
@@ -100,7 +100,10 @@ ATTACKS = {
             "sealed/asking.py:check_best_suite",
             "sealed/asking.py:check_verified",
             "node/stores.py:SeenSuites.note_suite",
-            "config/load.py:_refuse_missing",
+            "attestation/plain.py:permit_plain",
+            "routing/directory.py:Directory.candidates",
+            "client/plain.py:PlainDialer.ask",
+            "node/stores.py:KeyMemory",
         ),
     ),
     "A11": Attack(
@@ -169,7 +172,7 @@ ATTACKS = {
         "an asker learns another asker's prompt from cached tokens or timing",
         (
             "backend/slots.py:may_reuse",
-            "client/dial.py:Dialer._cache_key",
+            "client/sending.py:cache_key",
             "node/local.py:LocalAsker._cache_key",
             "backend/openai.py:salted",
         ),
@@ -189,6 +192,7 @@ ATTACKS = {
             "host/openings.py:OpeningRates",
             "host/openings.py:Places",
             "host/openings.py:BodyBudget",
+            "host/queue.py:FairQueue",
             "host/prove.py:Prover._admit_challenge",
             "sealed/replay.py:ReplayTags.insert",
         ),

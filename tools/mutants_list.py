@@ -57,13 +57,13 @@ CHECKS: list[Check] = [
     *_of("sealed/stream.py", "unit/sealed/test_stream.py", _Secretstream__wipe="return"),
     *_of("sealed/asking.py", "unit/sealed/test_exchange.py", check_verified="return"),
     *_of("sealed/asking.py", _A + "a10_downgrades.py", check_best_suite="return"),
-    *_of("sealed/asking.py", _A + "a01_cut_answers.py", ClientExchange__receive_eof_untrusted="return"),
+    *_of("sealed/asking.py", _A + "a01_cut_answers.py", AskingEnd__receive_eof_untrusted="return"),
     *_of(
         "sealed/asking.py",
         "unit/sealed/test_exchange.py",
         check_sealable=("drop: check_fresh", "drop: check_verified("),
     ),
-    *_of("sealed/answering.py", _A + "a01_cut_answers.py", HostExchange__receive_eof_untrusted="return"),
+    *_of("sealed/answering.py", _A + "a01_cut_answers.py", AnsweringEnd__receive_eof_untrusted="return"),
     *_of("sealed/asking.py", _A + "a10_downgrades.py", check_sealable="drop: check_best_suite("),
     *_of(
         "sealed/asking.py",
@@ -78,7 +78,7 @@ CHECKS: list[Check] = [
         HostExchange___accept_head_untrusted="drop: _check_replay",
     ),
     *_of("sealed/answering.py", _A03, HostExchange___check_replay_untrusted="return"),
-    *_of("sealed/answering.py", "unit/sealed/test_exchange.py", HostExchange___count_received_untrusted="return"),
+    *_of("sealed/answering.py", "unit/sealed/test_exchange.py", AnsweringEnd___count_received_untrusted="return"),
     *_of(
         "sealed/answering.py",
         "vectors/test_sealed_vectors.py",
@@ -278,9 +278,35 @@ CHECKS: list[Check] = [
     *_of(
         "client/dial.py",
         "unit/client/test_dial.py",
-        Dialer___try_host="never: refusal.epoch_digest",
+        Dialer___try_host="never: in sealed_to",
         Dialer___current=("return: host", "never: found is None"),
     ),
+    *_of(
+        "attestation/plain.py",
+        _A + "a10_plain_hosts.py",
+        "unit/sealed/test_bare.py",
+        permit_plain=(
+            "never: rule.demanded",
+            "never: not rule.allowed",
+            "never: rule.had_key",
+            "never: not takes_plain",
+        ),
+        check_plain="return",
+        PlainHost____post_init__="return",
+    ),
+    *_of("routing/directory.py", _A + "a10_plain_hosts.py", Directory___permit="never: keyed"),
+    *_of("sealed/bare.py", "unit/sealed/test_bare.py", PlainClientExchange____init__="drop: check_plain("),
+    *_of(
+        "node/stores.py",
+        "unit/node/test_stores.py",
+        KeyMemory__had_key="return: False",
+        SeenSuites__may_have_had_key="return: False",
+    ),
+    *_of("node/keyfiles.py", "unit/node/test_keyfiles.py", check_gives_back="return"),
+    *_of("node/plain.py", _A + "a16_roles.py", PlainSide__handlers="drop: check_asks("),
+    *_of("node/host.py", _A + "a16_roles.py", check_asks="return"),
+    *_of("node/join.py", "unit/node/test_join.py", check_membership="return"),
+    *_of("node/view.py", "unit/node/test_view.py", MeshView__record_changed="drop: self._note_key("),
     # --- host ---
     *_of(
         "host/openings.py",
@@ -292,7 +318,7 @@ CHECKS: list[Check] = [
     *_of(
         "host/serve.py",
         "unit/host/test_serve.py",
-        SealedService__serve="never: self._rates.take(",
+        ExchangeService__serve="never: self._rates.take(",
         _Exchange___hold="never: _bodies.take(",
         _Exchange___receive="drop: self._hold(",
     ),
@@ -350,5 +376,6 @@ NOT_LISTED: dict[str, str] = {
     "api/connection.py:Handler.check_head": "declares what a handler has",
     "api/doors.py:Doorkeeper.check": "calls checks that are listed",
     "api/openai.py:OpenAIHandler.check_head": "calls checks that are listed",
+    "node/home.py:Home.require_run_state": "words for a command, and no security",
     "attestation/verifier.py:Verifier.verify_standing_untrusted": "ranks only; its steps are listed",
 }

@@ -23,6 +23,7 @@ class ModelStatus:
         hosts: How many hosts advertise it.
         usable: Whether a request for it would be sent somewhere under the policy now.
         best_tier: Highest tier among the usable hosts (`local` if this node runs it), or `none`.
+        plain: Whether requests for it go unsealed, to hosts without a key.
     """
 
     name: str
@@ -30,11 +31,15 @@ class ModelStatus:
     hosts: int
     usable: bool
     best_tier: str
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerStatus:
-    """One other node, as this node sees it. Text fields come from the peer: escape before showing."""
+    """One other node, as this node sees it. Text fields come from the peer: escape before showing.
+
+    `plain`: it serves without a key, so that nothing can be sealed to it.
+    """
 
     endpoint_id: str
     name: str
@@ -51,6 +56,7 @@ class PeerStatus:
     evidence_age_s: float | None
     connected: bool
     refused: tuple[str, ...]
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,9 @@ class Mesh:
         self._count = 0
         self.recordings: dict[str, Path] = {}
 
-    def _start(self, command: str, arguments: list[str], environment: dict[str, str]) -> Node:
+    def _start(self, command: str, arguments: list[str], environment: dict[str, str], home: Path | None = None) -> Node:
         self._count += 1
-        home = self.root / f"{command}-{self._count}"
+        home = home or self.root / f"{command}-{self._count}"
         environment = {"SEALMESH_TPM": "none", **environment}  # no test writes to the machine's own chip
         process = self._stack.enter_context(
             NodeProcess(command, home=home, arguments=arguments, environment=environment)
@@ -93,6 +93,10 @@ class Mesh:
         if record:
             self.recordings[node.endpoint_id] = folder
         return node
+
+    def restart(self, node: Node, command: str, *arguments: str) -> Node:
+        """Start a node again on the home of one that was killed."""
+        return self._start(command, list(arguments), {}, node.home)
 
     def recorded(self, node: Node) -> bytes:
         """Every byte of every stream of a recording client, as a relay would see it."""
@@ -133,17 +137,24 @@ def shared_mesh() -> Iterator[Mesh]:
         yield made
 
 
-def wait_until_usable(node: Node, model: str, *, timeout_s: float = 20.0) -> None:
-    """Follow the node's event stream until it lists `model` as usable."""
+def wait_for_status(node: Node, holds: Callable[[dict], bool], words: str, *, timeout_s: float = 20.0) -> dict:
+    """Follow the node's event stream until its status holds; return it."""
     deadline = time.monotonic() + timeout_s
     with httpx.stream("GET", f"{node.console_url}/api/events", timeout=timeout_s) as response:
         for line in response.iter_lines():
-            if line.startswith("data: "):
-                models = json.loads(line[6:])["models"]
-                if any(entry["name"] == model and entry["usable"] for entry in models):
-                    return
-            assert time.monotonic() < deadline, f"{model} did not become usable within {timeout_s} s"
+            if line.startswith("data: ") and holds(status := json.loads(line[6:])):
+                return status
+            assert time.monotonic() < deadline, f"{words} within {timeout_s} s"
     raise AssertionError("the event stream ended")
+
+
+def wait_until_usable(node: Node, model: str, *, timeout_s: float = 20.0) -> None:
+    """Follow the node's event stream until it lists `model` as usable."""
+
+    def usable(status: dict) -> bool:
+        return any(entry["name"] == model and entry["usable"] for entry in status["models"])
+
+    wait_for_status(node, usable, f"{model} did not become usable", timeout_s=timeout_s)
 
 
 assert os.name == "posix"

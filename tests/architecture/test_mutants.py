@@ -15,7 +15,10 @@ from tools.mutants_list import CHECKS, NOT_LISTED
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / PACKAGE
-ROOMS = ("sealed", "identity", "gossip", "attestation", "client", "host", "mesh", "api", "console", "hardening")
+ROOMS = (
+    "sealed", "identity", "gossip", "attestation", "routing", "client", "host", "mesh", "api", "console", "hardening",
+    "node",
+)  # fmt: skip
 #: What a function that refuses something is named.
 CHECK_NAME = re.compile(r"_?(check|require|refuse_\w|verify)(_|$)")
 

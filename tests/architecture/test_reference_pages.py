@@ -84,6 +84,7 @@ def test_every_file_of_the_home_is_on_the_page(tmp_path: Path) -> None:
         home.save_successors((b"x",))
         home.sequences().next("summary", 1.0)
         home.seen_suites().note_suite(key.public, 2)
+        home.key_memory().note(key.public)
         home.pins().add(PinEntry(endpoint_id=key.public, fingerprint=bytes(32), by="hand", at=1.0))
         home.activations().settle_untrusted(
             Activation(

@@ -12,8 +12,10 @@ from kit.people import People, Randomness
 from kit.virtual_time import VirtualTime
 from sealmesh.attestation.challenge import Challenge, GetKeys, encode_request
 from sealmesh.errors import StreamResetError
+from sealmesh.host.attest import SoftwareAttester
 from sealmesh.identity.admission import Role
 from sealmesh.node.host import HostSide
+from sealmesh.node.plain import PlainSide
 from sealmesh.sealed.refusal import REFUSAL_LENGTH
 from sealmesh.transport.base import Stream
 from sealmesh.wire.framing import REFUSAL, StreamKind, encode_message
@@ -33,6 +35,7 @@ async def host_of(mesh: Mesh) -> tuple[Node, HostSide]:
     member, time = mesh.people.member(), VirtualTime()
     side = HostSide(
         key=member.key,
+        attester=SoftwareAttester(member.key),
         backend=ScriptedBackend(b"{}"),
         posture={},
         take_proof=lambda _: None,
@@ -85,3 +88,27 @@ async def test_whoever_may_not_ask_costs_the_host_nothing(mesh: Mesh, roles: Rol
                 await said(stream, encode_message(message, maximum=len(message)))
     assert not side.prover._waiting
     assert len(host.links.all()) == 3  # the links themselves stay: a relay is a member
+
+
+@pytest.mark.parametrize("roles", [*ASKERS, *OTHERS], ids=str)
+async def test_a_plain_node_answers_who_may_ask_and_serves_nothing_that_needs_a_key(mesh: Mesh, roles: Role) -> None:
+    time = VirtualTime()
+    side = PlainSide(
+        backend=ScriptedBackend(b"{}"), now=time.now, elapsed=time.elapsed, random=Randomness("plain").__call__
+    )
+    assert side.capabilities == ("plain",)
+    host = await mesh.add(handlers=side.handlers())
+    async with await opened(mesh, host, roles, StreamKind.PLAIN) as stream:
+        if roles in ASKERS:
+            refusal = await said(stream, bytes([9, 9]))
+            assert (refusal[0], len(refusal)) == (REFUSAL, REFUSAL_LENGTH)
+        else:
+            with pytest.raises(StreamResetError):
+                await said(stream, bytes([9, 9]))
+    assert side.counters.refused.total() == (1 if roles in ASKERS else 0)
+    asker = mesh.nodes[-1].links.get(host.id)
+    assert asker is not None
+    for kind in (StreamKind.SEALED, StreamKind.CHALLENGE):
+        async with await asker.open_stream(kind) as stream:
+            with pytest.raises(StreamResetError):
+                await said(stream, bytes(12))

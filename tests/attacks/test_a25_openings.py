@@ -76,8 +76,10 @@ async def test_a25_full_replay_tags_mean_busy_and_never_a_replay() -> None:
         assert not world.directory.health(host.id).cooling(world.now)
         # The next epoch's key has tags of its own, and another host answers meanwhile.
         other = world.add("other")
+        world.now += 1.0
         assert (await _answered_by(world)) == other.id.hex()
         host.verified = host.new_epoch()
+        world.now += 1.0
         assert (await _answered_by(world)) == host.id.hex()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from kit.attested import NOW, ProvenHost, verified_host
 from kit.sealed import HEAD, Randomness
+from sealmesh.attestation.plain import PlainRule
 from sealmesh.attestation.statement import statement_digest
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.backend.base import Backend, BackendAnswer, BackendRequest, ModelInfo, Usage
@@ -23,7 +24,7 @@ from sealmesh.client.dial import Dialer, Timeouts
 from sealmesh.errors import TransportError
 from sealmesh.host.openings import BodyBudget, OpeningRates
 from sealmesh.host.sender import HostTimes
-from sealmesh.host.serve import HostCounters, SealedService
+from sealmesh.host.serve import ExchangeService, HostCounters, PlainService, SealedService, ServiceParts
 from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.exchange import (
     BodyEvent,
@@ -202,13 +203,14 @@ class HostNode:
     name: str
     suites: tuple[Suite, ...]
     backend: Backend
-    service: SealedService = field(init=False)
+    service: ExchangeService = field(init=False)
     handler: Handler | None = None
     ring: KeyRing = field(default_factory=KeyRing)
     counters: HostCounters = field(default_factory=HostCounters)
     refreshed: VerifiedHost | None = None
     streams: list[CountingStream] = field(default_factory=list)
     number: int = 0
+    plain: bool = False
 
     def __post_init__(self) -> None:
         self.proven = ProvenHost(self.name, tuple(int(suite) for suite in self.suites))
@@ -325,7 +327,13 @@ class Keys:
 class World:
     """One asker, some hosts. `running` makes one and holds it to having left nothing behind."""
 
-    def __init__(self, group: asyncio.TaskGroup, timeouts: Timeouts | None, **network: Any) -> None:
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        timeouts: Timeouts | None,
+        plain_rule: PlainRule | None = None,
+        **network: Any,
+    ) -> None:
         self.now = NOW
         self.network = MemoryNetwork(**network)
         self.hosts: dict[bytes, HostNode] = {}
@@ -334,13 +342,18 @@ class World:
         self.rtts: dict[bytes, float] = {}
         self.refusals: dict[bytes, tuple[str, ...]] = {}
         self.opened: list[bytes] = []
+        self.opened_plain: list[bytes] = []
+        self.keyed: set[bytes] = set()
         self.directory = Directory(
-            verified=self.keys.verified, refusals=lambda endpoint_id: self.refusals.get(endpoint_id, ())
+            verified=self.keys.verified,
+            refusals=lambda endpoint_id: self.refusals.get(endpoint_id, ()),
+            plain_rule=plain_rule or PlainRule(allowed=True, demanded="", had_key=self.keyed.__contains__),
         )
         self.dialer = Dialer(
             directory=self.directory,
             keys=self.keys,
             open_stream=self.open_stream,
+            open_plain=self.open_plain,
             rtt_ms=self.rtts.get,
             now=lambda: self.now,
             random=Randomness(b"asker"),
@@ -355,10 +368,12 @@ class World:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, *, timeouts: Timeouts | None = None, **network: Any) -> AsyncIterator[World]:
+    async def running(
+        cls, *, timeouts: Timeouts | None = None, plain_rule: PlainRule | None = None, **network: Any
+    ) -> AsyncIterator[World]:
         """Run a world; at its end every task, stream, count and byte must have been given back."""
         async with asyncio.timeout(4 * LONG_S), asyncio.TaskGroup() as group:
-            world = cls(group, timeouts, **network)
+            world = cls(group, timeouts, plain_rule, **network)
             try:
                 yield world
                 await world.settle()
@@ -379,24 +394,30 @@ class World:
         rates: OpeningRates | None = None,
         bodies: BodyBudget | None = None,
         models: Sequence[str] = ("echo",),
+        plain: bool = False,
+        queue_wait_s: float = LONG_S,
     ) -> HostNode:
-        """Start a host; those added earlier are nearer."""
-        host = HostNode(self, name, suites, backend or EchoBackend(), handler=handler)
-        host.service = SealedService(
-            endpoint_id=host.id,
-            keyring=host.ring,
-            backend=host.backend,
-            now=lambda: self.now,
-            monotonic=lambda: self.now,
-            random=Randomness(name.encode()),
-            counters=host.counters,
-            times=times,
-            rates=rates,
-            bodies=bodies,
-        )
+        """Start a host; those added earlier are nearer. `plain`: it has no key, and takes what is not sealed."""
+        host = HostNode(self, name, suites, backend or EchoBackend(), handler=handler, plain=plain)
+        parts: ServiceParts = {
+            "backend": host.backend,
+            "now": lambda: self.now,
+            "monotonic": lambda: self.now,
+            "counters": host.counters,
+            "times": times,
+            "rates": rates,
+            "bodies": bodies,
+            "queue_wait_s": queue_wait_s,
+        }
+        random = Randomness(name.encode())
+        if plain:
+            host.service = PlainService(random=random, **parts)
+        else:
+            host.service = SealedService(endpoint_id=host.id, keyring=host.ring, random=random, **parts)
         self.rtts[host.id] = float(len(self.hosts)) if rtt is None else rtt
         self.hosts[host.id] = host
-        self.directory.put(HostOffer(endpoint_id=host.id, models=dict.fromkeys(models, context)))
+        offer = HostOffer(endpoint_id=host.id, models=dict.fromkeys(models, context), plain=plain, takes_plain=plain)
+        self.directory.put(offer)
         self._endpoints[host.id] = self.network.endpoint(host.id)
         self._spawn(self._accept(host))
         return host
@@ -407,6 +428,14 @@ class World:
         connection = await self._connect(peer, endpoint_id)
         stream = await connection.open(timeout_s=LONG_S)
         await stream.write(bytes([StreamKind.SEALED]))
+        return stream
+
+    async def open_plain(self, endpoint_id: bytes, *, peer: bytes = ASKER_ID) -> Stream:
+        """The same, for what is not sealed."""
+        self.opened_plain.append(endpoint_id)
+        connection = await self._connect(peer, endpoint_id)
+        stream = await connection.open(timeout_s=LONG_S)
+        await stream.write(bytes([StreamKind.PLAIN]))
         return stream
 
     def break_answer(self, host: HostNode, then: FaultKind, after: int) -> None:
@@ -465,8 +494,9 @@ class World:
     async def _dispatch(self, host: HostNode, peer: bytes, stream: Stream) -> None:
         with contextlib.suppress(TransportError):
             async with stream:
-                assert await stream.read(1) == bytes([StreamKind.SEALED])
-                await host.serve(peer, stream)
+                kind = StreamKind.PLAIN if host.plain else StreamKind.SEALED
+                if await stream.read(1) == bytes([kind]):  # others are reset [TR-4]
+                    await host.serve(peer, stream)
 
     def _spawn(self, work: Any) -> None:
         task = self._group.create_task(work)

@@ -155,8 +155,6 @@ def test_a_tier_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         ({"model": ["a", "b"]}, "one model"),
         ({"backend": "echo:", "backend_model": [str(number) for number in range(17)]}, "more than 16 models"),
         ({"log_format": "yaml"}, "--log-format: expected one of pretty, json"),
-        ({"plain": True}, "--plain is not available in this version"),
-        ({"allow_plain_hosts": True}, "--allow-plain-hosts is not available in this version"),
         ({"public_relays": True}, "--public-relays is not available in this version: name a relay"),
         ({"tls_cert": "cert.pem"}, "belong together"),
         ({"policy": "nowhere.toml"}, "is no file"),
@@ -174,7 +172,7 @@ def test_values_that_cannot_be_used_are_refused_with_words(
         load(home=tmp_path, **flags)
 
 
-@pytest.mark.parametrize("key", ["plain", "allow_plain_hosts", "public_relays"])
+@pytest.mark.parametrize("key", ["public_relays"])
 def test_what_this_version_lacks_is_refused_wherever_it_stands(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError, match=f"SEALMESH_{key.upper()} is not available in this version"):
         load(home=tmp_path, environment={f"SEALMESH_{key.upper()}": "1"})
@@ -194,6 +192,18 @@ def test_values_that_can_be_used(tmp_path: Path) -> None:
     assert settings.log_format is LogFormat.JSON
     assert load(home=tmp_path, backend="unix:/run/engine.sock").backend == "unix:/run/engine.sock"
     assert load(home=tmp_path, backend="echo:", backend_api="responses").backend_api is BackendApi.RESPONSES
+
+
+def test_plain_ways_are_taken_with_a_warning_each(tmp_path: Path) -> None:
+    settings = load(home=tmp_path, plain=True, allow_plain_hosts=True)
+    assert (settings.plain, settings.allow_plain_hosts) == (True, True)
+    served, asked = settings.warnings
+    assert "--plain" in served
+    assert "UNSEALED" in asked
+    assert "new endpoint id is a new plain node" in asked
+    (overruled,) = load(Mode.CLIENT, home=tmp_path, allow_plain_hosts=True, require_attested_hosts="pinned").warnings
+    assert "does nothing" in overruled
+    assert load(Mode.CLIENT, home=tmp_path, plain=True).plain is False
 
 
 # --- secrets ------------------------------------------------------------

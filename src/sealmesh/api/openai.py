@@ -142,6 +142,7 @@ class OpenAIHandler:
                 "usable": listing.usable,
                 "hosts": listing.hosts,
                 "best_tier": listing.best_tier,
+                "plain": listing.plain,
                 "refused": dict(listing.refused),
             },
         }

@@ -10,7 +10,7 @@ import datetime
 import enum
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
@@ -125,6 +125,18 @@ class Policy:
         """Return this policy with a minimum no lower than `tier`: `--require-attested-hosts=TIER`."""
         return replace(self, minimum=max(self.minimum, tier))
 
+    @property
+    def demand(self) -> str:
+        """What of this a host without a key could never meet, in words; "" where only a seal is asked for [PL-3].
+
+        Whatever is not known to ask for nothing is a demand: a field that is added later too.
+        """
+        if self.minimum > Tier.NONE:
+            return self.minimum.label
+        asked = [one.name for one in fields(self) if one.name not in _ASKS_NOTHING]
+        names = [name for name in asked if getattr(self, name) != getattr(_NOTHING_ASKED, name)]
+        return ", ".join(names)
+
     def minimum_for(self, endpoint_id: bytes, now: float) -> Tier:
         """Return the lowest tier at which this host is taken now, after exceptions."""
         granted = [one.tier for one in self.exceptions if one.key == endpoint_id and now < one.until]
@@ -165,6 +177,11 @@ class Policy:
         if any(one.factor is FactorId.PIN and one.status is Status.FAIL for one in host.verdict.factors):
             reasons.append("its attestation key is not the one that was pinned")
         return tuple(reasons)
+
+
+#: Fields that only say how something is judged that a host without a key does not even have.
+_ASKS_NOTHING: Final = frozenset({"max_age", "pins", "on_first_use", "exceptions", "vendors"})
+_NOTHING_ASKED: Final = Policy()
 
 
 def parse_policy_untrusted(data: bytes) -> Policy:

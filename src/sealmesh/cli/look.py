@@ -59,6 +59,11 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         f"{_shown(reason)} {_number(count)}" for reason, count in _map(exchanges, "failed_by_reason").items()
     )
     mesh_name = _text(mesh, "name")
+    unsealed = sum(
+        route["requests"]
+        for route in _maps(_list(_map(status, "asked"), "routes"))
+        if route.get("sealed") == "no" and isinstance(route.get("requests"), int)
+    )
     rows = [
         ("version", _text(status, "version")),
         ("node", _text(status, "endpoint_id", most=64)),
@@ -76,6 +81,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         (
             "exchanges",
             f"{_number(exchanges.get('open'))} open, {_number(exchanges.get('done'))} done"
+            + (f", UNSEALED: {unsealed}" if unsealed else "")
             + (f", failed: {failed}" if failed else ""),
         ),
         (
@@ -108,7 +114,7 @@ def model_lines(models: list[dict[str, Any]], tone: Tone) -> list[str]:
                 "unknown" if context == "0" else context,
                 _number(ours.get("hosts")),
                 _text(ours, "best_tier"),
-                "yes" if usable else "no",
+                ("UNSEALED" if ours.get("plain") is True else "yes") if usable else "no",
             )
         )
         if not usable:
@@ -134,7 +140,9 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
                 _text(peer, "name"),
                 ", ".join(names[:_SHOWN_MODELS]) + more,
                 _text(peer, "tier"),
-                ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "-",
+                "NO (plain)"
+                if peer.get("plain") is True
+                else ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "-",
                 span(peer.get("evidence_age_s")),
                 path if peer.get("connected") else "not connected",
             )

@@ -58,7 +58,7 @@ Parallel = Annotated[str | None, _option("--parallel", "N", "Requests at once.",
 ContextSize = Annotated[str | None, _option("--context-size", "TOKENS", "What one request gets.", _MODEL)]
 Threads = Annotated[str | None, _option("--threads", "N", "Threads of a model in this process.", _MODEL)]
 Embeddings = Annotated[bool, _switch("--embeddings", "The model in this process makes embeddings.", _MODEL)]
-Plain = Annotated[bool, _not_yet("--plain")]
+Plain = Annotated[bool, _switch("--plain", "Serve without a key: prompts come in unsealed. For tests.", _MODEL)]
 
 Join = Annotated[
     str | None, _option("--join", "TICKET", "Join with this ticket; --join-file is safer (or SEALMESH_TICKET).", _JOIN)
@@ -76,7 +76,9 @@ RequireAttestedHosts = Annotated[
         _POLICY,
     ),
 ]
-AllowPlainHosts = Annotated[bool, _not_yet("--allow-plain-hosts")]
+AllowPlainHosts = Annotated[
+    bool, _switch("--allow-plain-hosts", "Let prompts go UNSEALED to hosts without a key.", _POLICY)
+]
 Policy = Annotated[str | None, _option("--policy", "FILE", "The policy; policy.toml in the home by default.", _POLICY)]
 SaveEvidence = Annotated[
     str | None, _option("--save-evidence", "DIR", "Save what hosts prove, for `sealmesh verify`.", _POLICY)

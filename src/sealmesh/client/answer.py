@@ -1,4 +1,4 @@
-"""One sealed exchange at the asker: the request goes out, the answer comes in to its authenticated end.
+"""One exchange at the asker, sealed or not: the request goes out, the answer comes in to its authenticated end.
 
 It either ends with `b""` from `read`, after FINAL, or with one error, again and again: never with both, and nothing
 is released after an error.
@@ -14,8 +14,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.client.asker import Answer, AnswerProof, SealedBy
+from sealmesh.client.asker import Answer, AnswerProof
 from sealmesh.client.counters import OpenRequest
 from sealmesh.client.watch import AnswerWatch, Timeouts
 from sealmesh.errors import (
@@ -28,9 +27,9 @@ from sealmesh.errors import (
 )
 from sealmesh.limits import BACKEND_ERROR_BODY_MAX, KIB, READ_CHUNK
 from sealmesh.routing.directory import Directory
+from sealmesh.sealed.asking import AskingEnd
 from sealmesh.sealed.exchange import (
     BodyEvent,
-    ClientExchange,
     EndEvent,
     ErrorEvent,
     HeadEvent,
@@ -40,14 +39,11 @@ from sealmesh.sealed.exchange import (
     Trailer,
 )
 from sealmesh.sealed.refusal import Refusal
-from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Stream
 
 _log = logging.getLogger("sealmesh.client")
 
 _T = TypeVar("_T")
-
-_SEALED_BY: Final[dict[Suite, SealedBy]] = {Suite.X25519: "x25519", Suite.XWING: "xwing"}
 
 #: A body up to this size goes out in one write together with its head; a larger one has a task of its own, so that
 #: a host's early refusal and its pings are heard.
@@ -59,12 +55,10 @@ class HostRefusedError(RemoteProtocolError):
 
     Args:
         code: What it gave as the reason.
-        epoch_digest: To which epoch the refused request was sealed.
     """
 
-    def __init__(self, code: Refusal, epoch_digest: bytes) -> None:
+    def __init__(self, code: Refusal) -> None:
         super().__init__(f"the host refused: {code.name.lower()}", code=code)
-        self.epoch_digest = epoch_digest
 
 
 def is_host_failure(error: BaseException) -> bool:
@@ -79,14 +73,14 @@ def is_engine_failure(status: int) -> bool:
     return status >= 500 and status != 503
 
 
-class SealedAnswer(Answer):
-    """An answer that arrives sealed on one stream. Close it on every way out.
+class HostAnswer(Answer):
+    """An answer that arrives on one stream. Close it on every way out.
 
     Args:
         stream: Its kind byte has been written.
-        exchange: Sealed to the host.
-        host: Who answers.
-        suite: How it is sealed.
+        exchange: With the host, sealed to it or not.
+        endpoint_id: Who answers.
+        proof: What was checked, and how it is sealed.
         timeouts: See `Timeouts`.
         directory: Told how the host behaves.
         now: Unix seconds.
@@ -96,26 +90,19 @@ class SealedAnswer(Answer):
         self,
         *,
         stream: Stream,
-        exchange: ClientExchange,
-        host: VerifiedHost,
-        suite: Suite,
+        exchange: AskingEnd,
+        endpoint_id: bytes,
+        proof: AnswerProof,
         timeouts: Timeouts,
         directory: Directory,
         now: Callable[[], float],
     ) -> None:
         self.status = 0
         self.headers: tuple[tuple[str, str], ...] = ()
-        self.proof = AnswerProof(
-            host=host.endpoint_id.hex(),
-            sealed=_SEALED_BY[suite],
-            tier=host.tier.label,
-            evidence=host.evidence_digest.hex(),
-            exchange=exchange.exchange_id.hex(),
-        )
-        self.host = host
-        self.suite = suite
+        self.proof = proof
         self._stream = stream
         self._exchange = exchange
+        self._endpoint_id = endpoint_id
         self._directory = directory
         self._now = now
         self._pending: list[bytes] = []
@@ -127,7 +114,12 @@ class SealedAnswer(Answer):
         self._heard = 0
         self._closed = False
         self._counted: OpenRequest | None = None
-        directory.exchange_opened(host.endpoint_id)
+        directory.exchange_opened(endpoint_id)
+
+    @property
+    def endpoint_id(self) -> bytes:
+        """Who answers, 32 bytes."""
+        return self._endpoint_id
 
     # --- before the app has it ----------------------------------------------------------------------------------------
 
@@ -249,9 +241,12 @@ class SealedAnswer(Answer):
                     said = event.error
                     raise BackendError(said.status, said.code, said.message, retry_after_s=said.retry_after_s)
                 case RefusedEvent():
-                    raise HostRefusedError(event.code, self.host.epoch_digest)
+                    raise HostRefusedError(event.code)
                 case PingEvent():
-                    pass
+                    if (load := event.load) is not None:
+                        self._directory.note_load(
+                            self._endpoint_id, slots=load.slots, taken=load.taken, now=self._now()
+                        )
         if self._exchange.heard != self._heard:
             # Only what authenticates is a sign of life: a byte a second keeps nothing open [EX-61].
             self._heard = self._exchange.heard
@@ -275,9 +270,9 @@ class SealedAnswer(Answer):
         self._trailer = trailer
         self._watch.stop()
         if is_engine_failure(self.status):
-            self._directory.note_failure(self.host.endpoint_id, self._now())
+            self._directory.note_failure(self._endpoint_id, self._now())
         else:
-            self._directory.note_success(self.host.endpoint_id)
+            self._directory.note_success(self._endpoint_id)
         self._count_done(trailer)
 
     def _count_done(self, trailer: Trailer) -> None:
@@ -290,7 +285,7 @@ class SealedAnswer(Answer):
         self._watch.stop()
         if self._counted is not None:  # before that, whoever tries the next host judges
             if is_host_failure(error):
-                self._directory.note_failure(self.host.endpoint_id, self._now())
+                self._directory.note_failure(self._endpoint_id, self._now())
             self._counted.failed(error)
 
     def _cut(self) -> None:
@@ -305,7 +300,7 @@ class SealedAnswer(Answer):
         if self._counted is not None:
             self._counted.left()  # changes nothing where it has ended
         self._watch.stop()
-        self._directory.exchange_closed(self.host.endpoint_id)
+        self._directory.exchange_closed(self._endpoint_id)
         tasks = [task for task in (self._sender, self._cutter) if task is not None]
         if self._sender is not None:
             self._sender.cancel()

@@ -93,13 +93,14 @@ class Answer(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelListing:
-    """A line of `/v1/models`."""
+    """A line of `/v1/models`. `plain`: what is asked of it goes unsealed, to hosts without a key."""
 
     name: str
     context_length: int
     hosts: int
     usable: bool
     best_tier: str
+    plain: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 
 

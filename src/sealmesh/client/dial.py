@@ -7,40 +7,28 @@ Other hosts are tried until an answer is handed to the app; from then on it is t
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, assert_never
 
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.client.answer import HostRefusedError, SealedAnswer, is_engine_failure, is_host_failure
-from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
+from sealmesh.client.answer import HostAnswer, HostRefusedError
+from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing, SealedBy
 from sealmesh.client.counters import Counters
+from sealmesh.client.plain import PlainDialer
 from sealmesh.client.sealing import SecretsAhead
+from sealmesh.client.sending import OpenStream, cache_key, send_request
+from sealmesh.client.turns import ask_in_turn
 from sealmesh.client.watch import Timeouts
-from sealmesh.errors import (
-    BackendError,
-    BusyError,
-    HostLostError,
-    RemoteProtocolError,
-    TransportError,
-    VerificationError,
-)
-from sealmesh.limits import CACHE_KEY_MAX
-from sealmesh.routing.choose import order, refuse
+from sealmesh.errors import HostLostError, VerificationError
+from sealmesh.routing.choose import PlainRoute, Route, SealedRoute, Wanted, order, refuse
 from sealmesh.routing.directory import Candidate, Directory
-from sealmesh.sealed.exchange import RequestHead
 from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Stream
 
 __all__ = ["Dialer", "HostKeys", "OpenStream", "Timeouts"]
 
-_log = logging.getLogger("sealmesh.client")
-
-CONTEXT_CODE: Final = "context_length_exceeded"
-#: Codes of sealed errors with which a host says that it is not the one, rather than that the request is wrong.
-_ELSEWHERE: Final = frozenset({CONTEXT_CODE, "model_not_found", "model_unavailable"})
+_SEALED_BY: Final[dict[Suite, SealedBy]] = {Suite.X25519: "x25519", Suite.XWING: "xwing"}
 
 
 class HostKeys(Protocol):
@@ -60,18 +48,14 @@ class HostKeys(Protocol):
         """Fetch the host's keys part anew; a host only if it is newer than before and verified in full."""
 
 
-#: Opens a stream of the sealed kind to a host, connecting first where needed; the kind byte goes out by itself.
-#: Raises TransportError.
-OpenStream = Callable[[bytes], Awaitable[Stream]]
-
-
 class Dialer(Asker):
-    """Seals requests of apps to verified hosts.
+    """Seals requests of apps to verified hosts; where nobody has a key and the operator permits it, sends them plain.
 
     Args:
         directory: Who offers which model, and who may be used.
         keys: Verdicts and keys, ahead of need.
         open_stream: Opens a sealed stream to an endpoint id.
+        open_plain: Opens a plain one.
         rtt_ms: Round-trip time to a connected host, else None.
         now: Unix seconds.
         random: Random bytes.
@@ -85,6 +69,7 @@ class Dialer(Asker):
         directory: Directory,
         keys: HostKeys,
         open_stream: OpenStream,
+        open_plain: OpenStream,
         rtt_ms: Callable[[bytes], float | None],
         now: Callable[[], float],
         random: Callable[[int], bytes],
@@ -96,11 +81,20 @@ class Dialer(Asker):
         self._open_stream = open_stream
         self._rtt_ms = rtt_ms
         self._now = now
+        self._random = random
         self._counters = counters
         self._timeouts = timeouts or Timeouts()
         # Salts the cache key of a conversation: no host can tell which session name the app used.
         self._cache_salt = random(32)
         self._secrets = SecretsAhead(now=now, random=random)
+        self._plain = PlainDialer(
+            directory=directory,
+            open_stream=open_plain,
+            now=now,
+            random=random,
+            timeouts=self._timeouts,
+            cache_salt=self._cache_salt,
+        )
 
     def models(self) -> tuple[ModelListing, ...]:
         """See `Asker.models`."""
@@ -109,13 +103,15 @@ class Dialer(Asker):
         for name in self._directory.model_names():
             found = self._directory.candidates(name, now)
             usable = found.usable
+            lengths = [one.context_length for one in usable] + [one.context_length for one in found.plain]
             listings.append(
                 ModelListing(
                     name=name,
-                    context_length=max((candidate.context_length for candidate in usable), default=0),
-                    hosts=len(usable) + len(found.refused),
-                    usable=bool(usable),
+                    context_length=max(lengths, default=0),
+                    hosts=len(lengths) + len(found.refused),
+                    usable=bool(lengths),
                     best_tier=max(candidate.host.tier for candidate in usable).label if usable else "none",
+                    plain=bool(found.plain),
                     refused={host.hex(): reason for host, reason in found.refused.items()},
                 )
             )
@@ -125,125 +121,89 @@ class Dialer(Asker):
         """See `Asker.ask`."""
         counted = self._counters.asked(model=request.model, stream=request.stream)
         try:
-            candidates = order(self._directory, request.model, self._now(), rtt_ms=self._rtt_ms)
-            answer = await self._ask_in_turn(request, candidates)
+            wanted = Wanted(model=request.model, session=request.session, size=len(request.body))
+            route = order(self._directory, wanted, self._now(), rtt_ms=self._rtt_ms, random=self._random)
+            answer = await self._ask_along(request, route)
         except BaseException as error:
             counted.failed(error)
             raise
+        if answer.status < 500:
+            self._directory.note_session(request.model, request.session, answer.endpoint_id)
         answer.hand_over(counted)
         return answer
 
-    async def _ask_in_turn(self, request: AppRequest, candidates: Sequence[Candidate]) -> SealedAnswer:
-        """Try one host after the other; the first answer that no other host can better is the answer.
+    async def _ask_along(self, request: AppRequest, route: Route) -> HostAnswer:
+        """Ask along the one way or the other; from one to the other there is no way [PL-1] [EX-46]."""
+        answer: HostAnswer | None
+        match route:
+            case SealedRoute():
+                answer = await ask_in_turn(
+                    route.candidates,
+                    lambda candidate: self._ask_sealed(request, candidate),
+                    directory=self._directory,
+                    now=self._now,
+                )
+            case PlainRoute():
+                answer = await ask_in_turn(
+                    route.candidates,
+                    lambda candidate: self._plain.ask(request, candidate),
+                    directory=self._directory,
+                    now=self._now,
+                )
+            case _:
+                assert_never(route)
+        if answer is None:
+            raise self._nobody(request.model)
+        return answer
 
-        Raises:
-            SealmeshError: What the last host that was tried failed with.
-        """
-        last: Exception | None = None
-        too_small = 0  # tokens: hosts that give no more need not be asked
-        for position, candidate in enumerate(candidates):
-            if 0 < candidate.context_length <= too_small:
-                continue
-            endpoint_id = candidate.offer.endpoint_id
-            others = candidates[position + 1 :]
-            host = self._keys.verified(endpoint_id, self._now())
-            if host is None:
-                continue  # its verdict ended while others were tried: no fault of its own
-            try:
-                answer = await self._try_host(request, host)
-                last = await self._pass_over(answer, candidate, others)
-                if last is None:
-                    return answer
-            except VerificationError as error:
-                last = HostLostError("the host's keys ended before they could be used")
-                last.__cause__ = error
-            except BusyError as error:
-                last = error
-            except (TransportError, RemoteProtocolError, BackendError) as error:
-                if isinstance(error, BackendError) and not _other_host_may_answer(error):
-                    raise
-                last = error
-                if is_host_failure(error):
-                    self._directory.note_failure(endpoint_id, self._now())
-                    _log.warning("host %s failed before its answer: %s", endpoint_id.hex()[:12], type(error).__name__)
-            if isinstance(last, BackendError) and last.code == CONTEXT_CODE:
-                too_small = max(too_small, candidate.context_length)
-        raise last or self._nobody(request.model)
+    async def _ask_sealed(self, request: AppRequest, candidate: Candidate) -> HostAnswer | None:
+        host = self._keys.verified(candidate.offer.endpoint_id, self._now())
+        if host is None:
+            return None  # its verdict ended while others were tried: no fault of its own
+        return await self._try_host(request, host)
 
     def _nobody(self, model: str) -> Exception:
         """Every verdict ended between the choice and its use."""
         found = self._directory.candidates(model, self._now())
-        if found.usable:
+        if found.usable or found.plain:
             return HostLostError("the hosts' keys ended before they could be used")
         return refuse(self._directory, found)
 
-    async def _pass_over(
-        self, answer: SealedAnswer, candidate: Candidate, others: Sequence[Candidate]
-    ) -> BackendError | None:
-        """Why the next host is asked although this one has answered, its answer closed; None to keep the answer.
-
-        Nothing of it has been shown to the app.
-        """
-        reason = None
-        try:
-            if others and (answer.status >= 500 or answer.status == 429):
-                reason = BackendError(answer.status, "backend_error", "The host's engine failed.")
-                if is_engine_failure(answer.status):
-                    self._directory.note_failure(candidate.offer.endpoint_id, self._now())
-            elif (
-                answer.status == 400
-                and any(_gives_more(other, candidate) for other in others)
-                and await answer.says(CONTEXT_CODE)
-            ):
-                reason = BackendError(400, CONTEXT_CODE, "The request needs more context than a host gives.")
-        except BaseException:
-            await answer.close()
-            raise
-        if reason is not None:
-            await answer.close()
-        return reason
-
-    async def _try_host(self, request: AppRequest, host: VerifiedHost) -> SealedAnswer:
+    async def _try_host(self, request: AppRequest, host: VerifiedHost) -> HostAnswer:
         """Ask one host; once more with fresh keys if it says that it cannot open ours (PROTOCOL.md, 0xE0 codes)."""
+        sealed_to: list[bytes] = []  # epochs
         try:
-            return await self._exchange(request, host)
+            return await self._exchange(request, host, sealed_to)
         except HostRefusedError as refusal:
             if refusal.code == Refusal.BUSY:
-                raise BusyError("the host is busy") from refusal
+                raise
             fresh = await self._keys.refresh(host.endpoint_id)
-            if fresh is None or fresh.epoch_digest == refusal.epoch_digest:
+            if fresh is None or fresh.epoch_digest in sealed_to:
                 raise HostLostError("the host cannot open requests sealed to its keys") from refusal
             try:
-                return await self._exchange(request, fresh)
+                return await self._exchange(request, fresh, sealed_to)
             except HostRefusedError as again:
                 if again.code == Refusal.BUSY:
-                    raise BusyError("the host is busy") from again
+                    raise
                 raise HostLostError("the host cannot open requests sealed to its newest keys") from again
 
-    async def _exchange(self, request: AppRequest, host: VerifiedHost) -> SealedAnswer:
+    async def _exchange(self, request: AppRequest, host: VerifiedHost, sealed_to: list[bytes]) -> HostAnswer:
         """Seal and send; return once the answer's head has authenticated."""
         stream = await self._open_stream(host.endpoint_id)
         try:
-            answer = self._seal_to(stream, self._current(host))
+            host = self._current(host)
+            suite = self._keys.suite_for(host)
+            answer = self._seal_to(stream, host, suite)
         except BaseException:
             await stream.reset()
             raise
-        try:
-            await answer.send(
-                RequestHead(
-                    operation=request.operation,
-                    headers=request.headers,
-                    padding=0,
-                    cache_key=self._cache_key(request.session, host.endpoint_id),
-                ),
-                request.body,
-            )
-            self._secrets.prepare(answer.host, answer.suite)
-            await answer.wait_for_head()
-        except BaseException:
-            await answer.close()
-            raise
-        return answer
+        sealed_to.append(host.epoch_digest)
+        return await send_request(
+            answer,
+            request,
+            cache_key=cache_key(self._cache_salt, host.endpoint_id, request.session),
+            meanwhile=lambda: self._secrets.prepare(host, suite),
+        )
 
     def _current(self, host: VerifiedHost) -> VerifiedHost:
         """The host to seal to now: connecting takes time, and its epoch may have ended or it was dropped meanwhile.
@@ -257,30 +217,22 @@ class Dialer(Asker):
             raise VerificationError("freshness", "the verdict or its epoch has ended; the host must answer again")
         return found
 
-    def _seal_to(self, stream: Stream, host: VerifiedHost) -> SealedAnswer:
+    def _seal_to(self, stream: Stream, host: VerifiedHost, suite: Suite) -> HostAnswer:
         """Begin an exchange with an encapsulation of its own."""
-        suite = self._keys.suite_for(host)
-        return SealedAnswer(
+        exchange = self._secrets.begin(host, suite)
+        proof = AnswerProof(
+            host=host.endpoint_id.hex(),
+            sealed=_SEALED_BY[suite],
+            tier=host.tier.label,
+            evidence=host.evidence_digest.hex(),
+            exchange=exchange.exchange_id.hex(),
+        )
+        return HostAnswer(
             stream=stream,
-            exchange=self._secrets.begin(host, suite),
-            host=host,
-            suite=suite,
+            exchange=exchange,
+            endpoint_id=host.endpoint_id,
+            proof=proof,
             timeouts=self._timeouts,
             directory=self._directory,
             now=self._now,
         )
-
-    def _cache_key(self, session: str, endpoint_id: bytes) -> bytes:
-        """Of a conversation at one host: two hosts cannot tell by it that they serve the same one."""
-        if not session:
-            return b""
-        return hashlib.sha256(self._cache_salt + endpoint_id + session.encode()).digest()[:CACHE_KEY_MAX]
-
-
-def _other_host_may_answer(error: BackendError) -> bool:
-    return error.status >= 500 or error.status == 429 or error.code in _ELSEWHERE
-
-
-def _gives_more(other: Candidate, than: Candidate) -> bool:
-    """Whether a host may give a request more context; 0 is unknown."""
-    return other.context_length > than.context_length or 0 in (other.context_length, than.context_length)

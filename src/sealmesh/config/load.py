@@ -91,18 +91,13 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("context_size", "context_size", parse.whole_number(128, 16_777_216), serving=True),
         _option("threads", "threads", parse.whole_number(1, 1024), serving=True),
         _option("embeddings", "embeddings", parse.as_flag, serving=True),
-        _option("plain", "plain", parse.as_flag, serving=True, missing="every host seals"),
+        _option("plain", "plain", parse.as_flag, serving=True),
         _option("join", "ticket", parse.as_secret, in_file=False, rival="join_file", environment="SEALMESH_TICKET"),
         _option("join_file", "ticket", parse.as_path, rival="join"),
         _option("mesh_name", "mesh_name", parse.as_name),
         _option("name", "name", parse.as_name),
         _option("require_attested_hosts", "require_attested_hosts", parse.as_tier),
-        _option(
-            "allow_plain_hosts",
-            "allow_plain_hosts",
-            parse.as_flag,
-            missing="prompts go only to hosts that they can be sealed to",
-        ),
+        _option("allow_plain_hosts", "allow_plain_hosts", parse.as_flag),
         _option("policy", "policy", parse.as_path),
         _option("save_evidence", "save_evidence", parse.as_path),
         _option("require_hardening", "require_hardening", parse.as_controls),
@@ -184,6 +179,7 @@ def load_settings(
         fields["models"] = (DEFAULT_MODEL,)
     if "policy" not in fields and (home / "policy.toml").is_file():
         fields["policy"] = home / "policy.toml"
+    warnings += _plain_warnings(fields)
     settings = Settings(mode=mode, home=home, warnings=tuple(warnings), **fields)
     _check_together(settings)
     return settings
@@ -311,6 +307,24 @@ def _read_secret(path: Path, title: str, warnings: list[str]) -> Secret:
     if mode & 0o077:
         warnings.append(f"{path} can be read by others on this machine; chmod 600 it")
     return Secret(content.decode("ascii").strip())
+
+
+def _plain_warnings(fields: Mapping[str, Any]) -> list[str]:
+    """What an operator must know who lets prompts go unsealed (DESIGN.md section 8)."""
+    warnings = []
+    if fields.get("plain"):
+        warnings.append(
+            "--plain: this node has no key. Prompts reach it unsealed, from nodes that allow plain hosts only"
+        )
+    if fields.get("allow_plain_hosts"):
+        if fields.get("require_attested_hosts") is not None:
+            warnings.append("--allow-plain-hosts does nothing here: --require-attested-hosts wins over it")
+        else:
+            warnings.append(
+                "--allow-plain-hosts: prompts for a model that nobody with a key serves go UNSEALED. A new endpoint id "
+                "is a new plain node: whoever holds a ticket can be one, again and again"
+            )
+    return warnings
 
 
 def _check_together(settings: Settings) -> None:

@@ -97,8 +97,8 @@ class Settings:
         mesh_name: Display name for a mesh that this node makes.
         name: What peers see as this node's name; "" tells them nothing.
         require_attested_hosts: Label of the least tier demanded by flag; None leaves it to the policy file.
-        allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key; refused in this version.
-        plain: Serve without an inference key; refused in this version.
+        allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key.
+        plain: Serve without an inference key.
         policy: The policy file, or None for the default policy.
         save_evidence: Save the evidence of each new verdict on a host into this folder; None saves none.
         require_hardening: Names of controls without which the node does not start.

@@ -17,7 +17,8 @@ from sealmesh.limits import (
     PING_INTERVAL_S,
     WRITE_CHUNK,
 )
-from sealmesh.sealed.exchange import HostExchange, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.answering import AnsweringEnd
+from sealmesh.sealed.exchange import Load, ResponseHead, SealedError, Trailer
 from sealmesh.transport.base import Stream
 
 
@@ -51,12 +52,14 @@ class AnswerSender:
         stream: Where to.
         exchange: Seals.
         times: See `HostTimes`.
+        load: What this host has to do; each ping says it.
     """
 
-    def __init__(self, stream: Stream, exchange: HostExchange, times: HostTimes) -> None:
+    def __init__(self, stream: Stream, exchange: AnsweringEnd, times: HostTimes, *, load: Callable[[], Load]) -> None:
         self._stream = stream
         self._exchange = exchange
         self._times = times
+        self._load = load
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._wrote_at = float("-inf")
@@ -160,6 +163,6 @@ class AnswerSender:
             else:
                 try:
                     async with asyncio.timeout(times.stall):
-                        await self._send(self._exchange.send_ping)
+                        await self._send(lambda: self._exchange.send_ping(self._load()))
                 except TimeoutError as error:
                     raise TransportTimeoutError("the asker takes nothing") from error

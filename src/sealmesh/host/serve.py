@@ -1,30 +1,36 @@
-"""One inbound sealed exchange: open it, hand it to this host's own backend, seal what comes back.
+"""One inbound exchange: open it, hand it to this host's own backend, seal what comes back.
 
-A sealed request is never routed onward: the only thing that this module can reach is the backend it was given
+A node without a key does the same with what is not sealed (docs/spec/plain.md); one service never does both. A request
+is never routed onward: the only thing that this module can reach is the backend it was given
 (DESIGN.md section 4; A09).
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Required, TypedDict, Unpack
 
 from sealmesh.backend.base import Backend, BackendRequest, Usage
 from sealmesh.errors import BackendError, RemoteProtocolError, TransportError, TransportTimeoutError
 from sealmesh.host.openings import BodyBudget, OpeningRates, Places
+from sealmesh.host.queue import FairQueue
 from sealmesh.host.rebuild import rebuild_request_untrusted
 from sealmesh.host.sender import AnswerSender, HostTimes
-from sealmesh.limits import ERROR_MESSAGE_MAX, KIB, READ_CHUNK, TOKENS_MAX
+from sealmesh.limits import ERROR_MESSAGE_MAX, HOST_QUEUE_WAIT_S, KIB, READ_CHUNK, TOKENS_MAX
+from sealmesh.sealed.answering import AnsweringEnd
+from sealmesh.sealed.bare import PlainHostExchange
 from sealmesh.sealed.exchange import (
     BodyEvent,
     EndEvent,
     ErrorEvent,
     HeadEvent,
     HostExchange,
+    Load,
     Opened,
     RequestHead,
     ResponseHead,
@@ -53,51 +59,84 @@ class HostCounters:
         self.completion_tokens = 0
 
 
-class SealedService:
-    """Serves sealed exchanges from this host's own backend.
+class ServiceParts(TypedDict, total=False):
+    """What every `ExchangeService` is made of; its docstring says what each is."""
+
+    backend: Required[Backend]
+    now: Required[Callable[[], float]]
+    monotonic: Required[Callable[[], float]]
+    counters: Required[HostCounters]
+    times: HostTimes | None
+    rates: OpeningRates | None
+    bodies: BodyBudget | None
+    queue_wait_s: float
+
+
+class ExchangeService(abc.ABC):
+    """Serves exchanges from this host's own backend.
 
     Args:
-        endpoint_id: This host's own id, 32 bytes.
-        keyring: The epochs' keys.
         backend: The engine; the only place an opened prompt goes.
         now: Unix seconds.
         monotonic: Seconds of a clock that never jumps.
-        random: Random bytes.
         counters: Counts exchanges and tokens.
         times: How long askers may take.
         rates: How many openings a peer has.
         bodies: How much memory requests have.
+        queue_wait_s: How long a request waits for its turn at most.
     """
 
     def __init__(
         self,
         *,
-        endpoint_id: bytes,
-        keyring: KeyRing,
         backend: Backend,
         now: Callable[[], float],
         monotonic: Callable[[], float],
-        random: Callable[[int], bytes],
         counters: HostCounters,
         times: HostTimes | None = None,
         rates: OpeningRates | None = None,
         bodies: BodyBudget | None = None,
+        queue_wait_s: float = HOST_QUEUE_WAIT_S,
     ) -> None:
-        self._endpoint_id = endpoint_id
-        self._keyring = keyring
         self._backend = backend
         self._now = now
         self._monotonic = monotonic
-        self._random = random
         self._counters = counters
         self._times = times or HostTimes()
         self._rates = OpeningRates() if rates is None else rates
         self._bodies = BodyBudget() if bodies is None else bodies
         self._places = Places(backend.parallel)
+        self._queue = FairQueue(backend.parallel)
+        self._queue_wait_s = queue_wait_s
         self._names = frozenset(model.name for model in backend.models())
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @abc.abstractmethod
+    def _begin(self) -> AnsweringEnd:
+        """This host's end of a new exchange, its stream's kind byte read."""
+
+    def load(self) -> Load:
+        """How much this host has to do: told to askers, for the order in which they try hosts [EX-63]."""
+        return Load(slots=self._backend.parallel, taken=self._places.open)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, peer: bytes) -> AsyncIterator[None]:
+        """Wait for a turn at the engine, and have it.
+
+        Raises:
+            BackendError: None came in time.
+        """
+        try:
+            async with asyncio.timeout(self._queue_wait_s):
+                await self._queue.acquire(peer)
+        except TimeoutError as error:
+            raise BackendError(503, "busy", "the host has had no room for too long", retry_after_s=1) from error
+        try:
+            yield
+        finally:
+            self._queue.release()
 
     @property
     def open_exchanges(self) -> int:
@@ -112,7 +151,7 @@ class SealedService:
                 await self._idle.wait()
 
     async def serve(self, peer: bytes, stream: Stream) -> None:
-        """Serve one stream whose kind byte, 0xE1, has been read. What goes wrong on it ends here.
+        """Serve one stream whose kind byte has been read. What goes wrong on it ends here.
 
         Args:
             peer: The endpoint id that is connected; it is charged for the opening.
@@ -141,17 +180,53 @@ class SealedService:
                 await stream.finish()
 
 
+class SealedService(ExchangeService):
+    """Serves sealed exchanges.
+
+    Args:
+        endpoint_id: This host's own id, 32 bytes.
+        keyring: The epochs' keys.
+        random: Random bytes.
+        more: See `ExchangeService`.
+    """
+
+    def __init__(
+        self, *, endpoint_id: bytes, keyring: KeyRing, random: Callable[[int], bytes], **more: Unpack[ServiceParts]
+    ) -> None:
+        super().__init__(**more)
+        self._endpoint_id = endpoint_id
+        self._keyring = keyring
+        self._random = random
+
+    def _begin(self) -> AnsweringEnd:
+        return HostExchange(self._keyring, endpoint_id=self._endpoint_id, random=self._random, kind_read=True)
+
+
+class PlainService(ExchangeService):
+    """Serves exchanges that are not sealed, at a node that has no key at all [PL-2].
+
+    Args:
+        random: Random bytes.
+        more: See `ExchangeService`.
+    """
+
+    def __init__(self, *, random: Callable[[int], bytes], **more: Unpack[ServiceParts]) -> None:
+        super().__init__(**more)
+        self._random = random
+
+    def _begin(self) -> AnsweringEnd:
+        return PlainHostExchange(random=self._random, kind_read=True)
+
+
 class _Exchange:
     """One exchange of a service, from its first byte to its end."""
 
-    def __init__(self, service: SealedService, peer: bytes, stream: Stream) -> None:
+    def __init__(self, service: ExchangeService, peer: bytes, stream: Stream) -> None:
         self._service = service
         self._peer = peer
         self._stream = stream
-        self._sealed = HostExchange(
-            service._keyring, endpoint_id=service._endpoint_id, random=service._random, kind_read=True
-        )
-        self._sender = AnswerSender(stream, self._sealed, service._times)
+        self._sealed = service._begin()
+        self._sender = AnswerSender(stream, self._sealed, service._times, load=service.load)
         self._held = 0  # bytes of the body, taken from the service's budget
 
     async def run(self) -> None:
@@ -254,7 +329,7 @@ class _Exchange:
         return await asyncio.to_thread(rebuild_request_untrusted, head, body, serves=serves)
 
     async def _answer(self, request: BackendRequest) -> None:
-        async with await self._service._backend.ask(request) as answer:
+        async with self._service.turn(self._peer), await self._service._backend.ask(request) as answer:
             head = ResponseHead(status=answer.status, headers=answer.headers)
             await self._sender.send_head(head, more=answer.ready)
             while chunk := await answer.read():

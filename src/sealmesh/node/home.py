@@ -35,7 +35,7 @@ from sealmesh.node.files import (
     write_private,
 )
 from sealmesh.node.keyfiles import KeyFiles, Sealer
-from sealmesh.node.stores import ActivationStore, PinStore, SeenSuites, SequenceStore
+from sealmesh.node.stores import ActivationStore, KeyMemory, PinStore, SeenSuites, SequenceStore
 from sealmesh.transport.base import EndpointAddress
 
 SIGNED_LIST_MAX: Final = 4 * MIB  # revocations: 10,000 peers, both serial and endpoint id
@@ -355,6 +355,14 @@ class Home:
             ConfigError: The file is damaged or others can read it.
         """
         return SeenSuites(self.path / "suites.json")
+
+    def key_memory(self) -> KeyMemory:
+        """Every endpoint whose own record named a key, where plain hosts are allowed.
+
+        Raises:
+            ConfigError: The file is damaged or others can read it.
+        """
+        return KeyMemory(self.path / "keyed.json")
 
     def pins(self) -> PinStore:
         """The operator's pins.

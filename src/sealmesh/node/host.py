@@ -60,6 +60,7 @@ class HostSide:
     ) -> None:
         self.backend = backend
         self.counters = HostCounters()
+        self.capabilities = tuple(f"sealed:{suite.value}" for suite in suites)
         self._keyring = KeyRing()
         self._measured = measured
         self.posture = {**posture, **({} if measured is None else {"measurement": measurement_state(measured)})}

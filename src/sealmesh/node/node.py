@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sealmesh.api.server import ApiServer
+from sealmesh.attestation.plain import NEVER_PLAIN, PlainRule
 from sealmesh.attestation.policy import Policy
 from sealmesh.backend.base import Backend
 from sealmesh.client.counters import Counters
@@ -47,6 +48,7 @@ from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
 from sealmesh.node.notices import NoticeKeeper
+from sealmesh.node.plain import PlainSide
 from sealmesh.node.publish import Identity, Publisher
 from sealmesh.node.pulse import PulseEndpoint
 from sealmesh.node.snapshot import StatusBoard
@@ -111,6 +113,7 @@ class Node:
 
         self._pins = home.pins()
         self._judges = JudgeThreads()
+        seen_suites = home.seen_suites()
         self._verifier = HostVerifier(
             endpoint_id=key.public,
             policy=policy,
@@ -120,18 +123,26 @@ class Node:
             random=secrets.token_bytes,
             sleep=asyncio.sleep,
             keys_floor=self._keys_floor,
-            suites=home.seen_suites(),
+            suites=seen_suites,
             pins=self._pins,
             activations=home.activations(),
             on_change=self._verdict_changed,
             run_judgement=self._judges.run,
         )
+        keyed = home.key_memory() if settings.allow_plain_hosts else None
         self._evidence = EvidenceSaver(settings.save_evidence, self._verifier)
         self._directory = Directory(
             verified=self._verifier.verified,
             refusals=self._verifier.refusals,
             waiting=self._verifier.waiting,
             failed_factors=self._verifier.failed_factors,
+            plain_rule=NEVER_PLAIN
+            if keyed is None
+            else PlainRule(
+                allowed=True,
+                demanded=policy.demand or ("" if settings.require_attested_hosts is None else "attested hosts"),
+                had_key=lambda one: keyed.had_key(one) or seen_suites.may_have_had_key(one),
+            ),
         )
         self._counters = Counters()
         self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
@@ -154,7 +165,7 @@ class Node:
             address=endpoint.address,
             models=self._host.models if self._host else (),
             posture=self._posture if self._host else {},
-            capabilities=tuple(f"sealed:{suite.value}" for suite in suites) if self._host else (),
+            capabilities=self._host.capabilities if self._host else (),
             announce=lambda data: self._gossip.publish(data, credentials),
             now=now,
         )
@@ -166,6 +177,7 @@ class Node:
             entries=self._core.table.entries,
             link=self._links.get,
             now=now,
+            note_key=None if keyed is None else keyed.note,
         )
         local = None
         if backend is not None:
@@ -176,6 +188,7 @@ class Node:
             directory=self._directory,
             keys=self._verifier,
             open_stream=self._open_sealed,
+            open_plain=self._open_plain,
             rtt_ms=self._view.rtt_ms,
             now=now,
             random=secrets.token_bytes,
@@ -195,7 +208,9 @@ class Node:
 
     def _make_host(
         self, backend: Backend, suites: tuple[Suite, ...], measured: Measurement | None, attester: Attester
-    ) -> HostSide:
+    ) -> HostSide | PlainSide:
+        if self._settings.plain:
+            return PlainSide(backend=backend, now=now, elapsed=elapsed, random=secrets.token_bytes)
         return HostSide(
             key=self._key,
             attester=attester,
@@ -239,6 +254,10 @@ class Node:
     async def _open_sealed(self, endpoint_id: bytes) -> Stream:
         link = await self._link_to(endpoint_id)
         return await link.open_stream(StreamKind.SEALED, wait=True)
+
+    async def _open_plain(self, endpoint_id: bytes) -> Stream:
+        link = await self._link_to(endpoint_id)
+        return await link.open_stream(StreamKind.PLAIN, wait=True)
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -392,7 +411,7 @@ class Node:
                 async with contextlib.aclosing(self._board.subscribe()) as changes:
                     async for status in changes:
                         judged = [peer for peer in status.peers if peer.models]
-                        if judged and all(peer.tier != "none" or peer.refused for peer in judged):
+                        if judged and all(peer.tier != "none" or peer.refused or peer.plain for peer in judged):
                             return
         self._joiner.say_waiting()
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.vendors.tpm.credential import Activation, ActivationMemory
+from sealmesh.errors import ConfigError
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import damaged, read_json, write_json
 
@@ -84,6 +85,10 @@ class SeenSuites:
         """The number of the best suite seen; 0 if none was."""
         return self._best.get(endpoint_id, 0)
 
+    def may_have_had_key(self, endpoint_id: bytes) -> bool:
+        """Whether an endpoint was seen with a key, or could have been without being remembered [PL-4]."""
+        return endpoint_id in self._best or len(self._best) >= PEERS_MAX
+
     def note_suite(self, endpoint_id: bytes, suite: int) -> None:
         """Note a suite that a verified statement of the endpoint names; on the disk when this returns.
 
@@ -105,6 +110,49 @@ class SeenSuites:
 
     def __len__(self) -> int:
         return len(self._best)
+
+
+class KeyMemory:
+    """Every endpoint whose own record named a key: it is never sent anything unsealed [PL-4].
+
+    Kept where plain hosts are allowed. A record that was not verified is enough, since only its owner can sign it.
+
+    Args:
+        path: The file; read at once.
+
+    Raises:
+        ConfigError: The file is damaged or others can read it.
+    """
+
+    _LOSS: Final = "then a peer that had a key could pass as one without"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: set[bytes] = set()
+        for endpoint, seen in (read_json(path, loss=self._LOSS) or {}).items():
+            if seen is not True:
+                raise damaged(path, self._LOSS)
+            self._seen.add(_endpoint_id(endpoint, path, self._LOSS))
+
+    def had_key(self, endpoint_id: bytes) -> bool:
+        """Whether it had one; once `PEERS_MAX` are known, whoever is not among them is taken for one that had."""
+        return endpoint_id in self._seen or len(self._seen) >= PEERS_MAX
+
+    def note(self, endpoint_id: bytes) -> None:
+        """Note that it has a key; on the disk when this returns, if it could be written.
+
+        Never raises: what cannot be written holds for as long as this node runs, and the operator is told.
+        """
+        if self.had_key(endpoint_id):
+            return
+        self._seen.add(endpoint_id)
+        try:
+            write_json(self._path, {known.hex(): True for known in sorted(self._seen)})
+        except ConfigError as error:
+            _log.error("that a host has a key could not be noted: %s", error)
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,12 @@ from sealmesh import __version__
 from sealmesh.client.asker import Asker
 from sealmesh.client.counters import Counters
 from sealmesh.client.verify import HostVerifier
+from sealmesh.errors import VerificationError
 from sealmesh.gossip.record import Summary
 from sealmesh.gossip.table import Entry
 from sealmesh.host.serve import HostCounters
 from sealmesh.identity.grants import Role
+from sealmesh.node.plain import CAPABILITY as PLAIN
 from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.suites import Suite
 from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, ServedStatus, TokenStatus
@@ -29,6 +31,7 @@ def offer_of(summary: Summary) -> HostOffer | None:
         endpoint_id=summary.endpoint_id,
         models={model.name: model.context_length for model in summary.models},
         plain=not any(capability.startswith(_SEALED_PREFIX) for capability in summary.capabilities),
+        takes_plain=PLAIN in summary.capabilities,
     )
 
 
@@ -53,7 +56,10 @@ class MeshView:
         verifier: Verdicts.
         entry: The record in force of an endpoint.
         entries: All records in force.
-        links: Endpoint id to the live link, if there is one.
+        link: Endpoint id to the live link, if there is one.
+        now: Unix seconds.
+        note_key: Told of each endpoint whose own record names a key, before the record counts; None where nothing goes
+            unsealed anyway.
     """
 
     def __init__(
@@ -66,8 +72,10 @@ class MeshView:
         entries: Callable[[], Iterable[Entry]],
         link: Callable[[bytes], LinkView | None],
         now: Callable[[], float],
+        note_key: Callable[[bytes], None] | None = None,
     ) -> None:
         self._own_id = own_id
+        self._note_key = note_key
         self._directory = directory
         self._verifier = verifier
         self._entry = entry
@@ -85,6 +93,10 @@ class MeshView:
             self._directory.remove(endpoint_id)
             self._verifier.forget(endpoint_id)
             return
+        if offer.plain:
+            self._verifier.forget(endpoint_id)
+        elif self._note_key is not None:
+            self._note_key(endpoint_id)  # [PL-4]
         self._directory.put(offer)
         if not offer.plain:
             self._verifier.note_host(endpoint_id)
@@ -119,7 +131,7 @@ class MeshView:
         link = self._link(summary.endpoint_id)
         verdict = self._verifier.verdict(summary.endpoint_id)
         usable = self._verifier.verified(summary.endpoint_id, now)
-        serves = offer_of(summary) is not None
+        offer = offer_of(summary)
         return PeerStatus(
             endpoint_id=summary.endpoint_id.hex(),
             name=summary.name,
@@ -135,8 +147,18 @@ class MeshView:
             sealed_suites=tuple(Suite(suite).label for suite in sorted(usable.keys, reverse=True)) if usable else (),
             evidence_age_s=round(max(0.0, now - verdict.confirmed_at), 1) if verdict else None,
             connected=link is not None,
-            refused=() if usable or not serves else self._verifier.refusals(summary.endpoint_id),
+            plain=offer is not None and offer.plain,
+            refused=() if usable or offer is None else self._refusals(offer),
         )
+
+    def _refusals(self, offer: HostOffer) -> tuple[str, ...]:
+        if not offer.plain:
+            return self._verifier.refusals(offer.endpoint_id)
+        try:
+            self._directory.plain_host(offer.endpoint_id)
+        except VerificationError as error:
+            return (error.reason,)
+        return ()
 
 
 def snapshot(
@@ -176,6 +198,7 @@ def snapshot(
                 hosts=listing.hosts,
                 usable=listing.usable,
                 best_tier=listing.best_tier,
+                plain=listing.plain,
             )
             for listing in asker.models()
         ),

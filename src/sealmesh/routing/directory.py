@@ -5,17 +5,27 @@ Health is this node's own observation; nobody's word changes it (DESIGN.md secti
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from sealmesh.attestation.factors import Factor
+from sealmesh.attestation.plain import NEVER_PLAIN, PlainHost, PlainRule, permit_plain
 from sealmesh.attestation.verified import VerifiedHost
+from sealmesh.errors import VerificationError
+from sealmesh.limits import SESSIONS_MAX
 
 #: A host that failed is tried after the others for this long, doubling with each failure in a row.
 COOL_DOWN_S: Final = 5.0
 #: And never longer than this: a host that is back should be found within minutes.
 COOL_DOWN_MAX_S: Final = 300.0
+#: A host that said that it is busy is tried after the others for this long: as long as its askers are told to wait.
+BUSY_PAUSE_S: Final = 1.0
+#: What a host said of its load counts for this long; by then its answers have changed it.
+LOAD_VALID_S: Final = 10.0
+#: How many answers a host is taken to produce at once, until it says.
+SLOTS_ASSUMED: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,24 +36,55 @@ class HostOffer:
         endpoint_id: 32 bytes.
         models: Model name to context length per request (0 unknown).
         plain: True for a node that advertises no sealed suite.
+        takes_plain: Whether it says that it takes requests in the clear.
     """
 
     endpoint_id: bytes
     models: Mapping[str, int]
     plain: bool = False
+    takes_plain: bool = False
 
 
 @dataclass(slots=True)
 class HostHealth:
-    """What this node saw of one host."""
+    """What this node saw of one host, and what the host told it of its load."""
 
     failures: int = 0
     cool_until: float = 0.0
+    full_until: float = 0.0
     open_exchanges: int = 0
+    slots: int = SLOTS_ASSUMED
+    taken: int = 0
+    taken_until: float = 0.0
 
     def cooling(self, now: float) -> bool:
         """Whether the host has failed a short while ago."""
         return now < self.cool_until
+
+    def full(self, now: float) -> bool:
+        """Whether the host said a moment ago that it is busy."""
+        return now < self.full_until
+
+    def load(self, now: float) -> float:
+        """How many requests are at the host, as far as is known, for each answer that it produces at once."""
+        taken = max(self.taken, self.open_exchanges) if now < self.taken_until else self.open_exchanges
+        return taken / self.slots
+
+    def waits(self, now: float) -> bool:
+        """Whether one more request would have to wait there."""
+        return self.load(now) >= 1.0 or self.full(now)
+
+
+class Routed(Protocol):
+    """What every kind of candidate has, whichever way leads to it."""
+
+    @property
+    def offer(self) -> HostOffer:
+        """What it serves."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one request gets there; 0 unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +97,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainCandidate:
+    """A node without a key that may get the request unsealed. Another type, so that neither way takes the other's."""
+
+    offer: HostOffer
+    host: PlainHost
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """The outcome of a look-up: who may get the request, in no order, and who may not, with the reason.
 
     `pending` are those of the refused that waiting may help with: their first verdict is still on its way, or they are
     silent. `failed` are the factors that a refused host fails or lacks.
+    `plain` is empty where anybody with a key
+    offers the model, usable or not: a host that fails is never a reason to send in the clear.
     """
 
     usable: tuple[Candidate, ...]
+    plain: tuple[PlainCandidate, ...] = ()
     refused: Mapping[bytes, str] = field(default_factory=dict)
     pending: frozenset[bytes] = frozenset()
     failed: Mapping[bytes, tuple[Factor, ...]] = field(default_factory=dict)
@@ -71,7 +124,7 @@ class Candidates:
     @property
     def known(self) -> bool:
         """Whether any host advertises the model at all."""
-        return bool(self.usable or self.refused)
+        return bool(self.usable or self.plain or self.refused)
 
 
 class Directory:
@@ -82,6 +135,7 @@ class Directory:
         refusals: Gives the reasons why there is none.
         waiting: Says whether waiting may help with a host that is refused.
         failed_factors: Gives the factors that a refused host fails or lacks.
+        plain_rule: Whether a request may go unsealed to a node without a key.
     """
 
     def __init__(
@@ -91,13 +145,16 @@ class Directory:
         refusals: Callable[[bytes], tuple[str, ...]],
         waiting: Callable[[bytes], bool] = lambda _: False,
         failed_factors: Callable[[bytes], tuple[Factor, ...]] = lambda _: (),
+        plain_rule: PlainRule = NEVER_PLAIN,
     ) -> None:
         self._verified = verified
         self._refusals = refusals
         self._waiting = waiting
         self._failed_factors = failed_factors
+        self._plain_rule = plain_rule
         self._offers: dict[bytes, HostOffer] = {}
         self._health: dict[bytes, HostHealth] = {}
+        self._sessions: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def put(self, offer: HostOffer) -> None:
         """Take in a host's newest offer."""
@@ -152,9 +209,43 @@ class Directory:
         health.failures += 1
         health.cool_until = now + min(COOL_DOWN_S * 2 ** min(health.failures - 1, 16), COOL_DOWN_MAX_S)
 
+    def note_busy(self, endpoint_id: bytes, now: float) -> None:
+        """The host said that it has no room now, which is no failure."""
+        self.health(endpoint_id).full_until = now + BUSY_PAUSE_S
+
+    def note_load(self, endpoint_id: bytes, *, slots: int, taken: int, now: float) -> None:
+        """The host said how many requests it has, and how many it answers at once (0: no bound known)."""
+        health = self.health(endpoint_id)
+        health.slots = slots or SLOTS_ASSUMED
+        health.taken = taken
+        health.taken_until = now + LOAD_VALID_S
+
+    def note_session(self, model: str, session: str, endpoint_id: bytes) -> None:
+        """A conversation was answered there: its next request goes there too, while it is remembered."""
+        if session:
+            self._sessions[model, session] = endpoint_id
+            self._sessions.move_to_end((model, session))
+            if len(self._sessions) > SESSIONS_MAX:
+                self._sessions.popitem(last=False)
+
+    def host_of_session(self, model: str, session: str) -> bytes | None:
+        """Where a conversation was answered last."""
+        return self._sessions.get((model, session)) if session else None
+
     def model_names(self) -> tuple[str, ...]:
         """Every model that some host advertises, sorted."""
         return tuple(sorted({name for offer in self._offers.values() for name in offer.models}))
+
+    def plain_host(self, endpoint_id: bytes) -> PlainHost:
+        """Permit a node a request in the clear now, by its newest record: asked again right before anything is sent.
+
+        Raises:
+            VerificationError: It may not get one (any more).
+        """
+        offer = self._offers.get(endpoint_id)
+        if offer is None or not offer.plain:
+            raise VerificationError("plain", "it is no plain node (any more)")
+        return permit_plain(endpoint_id, self._plain_rule, takes_plain=offer.takes_plain)
 
     def candidates(self, model: str, now: float) -> Candidates:
         """Return who may be sent a request for `model` at `now`, and why the others may not."""
@@ -163,14 +254,16 @@ class Directory:
         refused: dict[bytes, str] = {}
         pending: set[bytes] = set()
         failed: dict[bytes, tuple[Factor, ...]] = {}
+        plain: list[HostOffer] = []
         for offer in self._offers.values():
             if model not in offer.models:
                 continue
-            host = None if offer.plain else self._verified(offer.endpoint_id, now)
+            if offer.plain:
+                plain.append(offer)
+                continue
+            host = self._verified(offer.endpoint_id, now)
             if host is not None:
                 usable.append(Candidate(offer=offer, host=host, context_length=offer.models[model]))
-            elif offer.plain:
-                refused[offer.endpoint_id] = "it is a plain node: it has no key to seal to"
             elif reasons := self._refusals(offer.endpoint_id):
                 refused[offer.endpoint_id] = "; ".join(reasons)
                 failed[offer.endpoint_id] = self._failed_factors(offer.endpoint_id)
@@ -179,4 +272,24 @@ class Directory:
             else:
                 refused[offer.endpoint_id] = "not verified yet"
                 pending.add(offer.endpoint_id)
-        return Candidates(usable=tuple(usable), refused=refused, pending=frozenset(pending), failed=failed)
+        permitted = self._permit(plain, model, refused, keyed=bool(usable or refused)) if plain else ()
+        return Candidates(
+            usable=tuple(usable), plain=permitted, refused=refused, pending=frozenset(pending), failed=failed
+        )
+
+    def _permit(
+        self, plain: list[HostOffer], model: str, refused: dict[bytes, str], *, keyed: bool
+    ) -> tuple[PlainCandidate, ...]:
+        """Sort plain nodes into those that may get a request in the clear, and the refused."""
+        permitted: list[PlainCandidate] = []
+        for offer in plain:
+            try:
+                host = permit_plain(offer.endpoint_id, self._plain_rule, takes_plain=offer.takes_plain)
+            except VerificationError as error:
+                refused[offer.endpoint_id] = error.reason
+                continue
+            if keyed:  # [PL-5]
+                refused[offer.endpoint_id] = "it is a plain node, and others have a key for this model"
+            else:
+                permitted.append(PlainCandidate(offer=offer, host=host, context_length=offer.models[model]))
+        return tuple(permitted)

@@ -21,7 +21,7 @@ from sealmesh.sealed.messages import (
 )
 from sealmesh.sealed.refusal import Refusal, encode_refusal
 from sealmesh.sealed.replay import Insertion, ReplayTags
-from sealmesh.sealed.stream import HEADER_LENGTH, OpeningStream, SealingStream
+from sealmesh.sealed.stream import HEADER_LENGTH, FrameCutter, OpeningStream, SealingStream
 from sealmesh.sealed.suites import (
     PREFIX_LAYOUT,
     PREFIX_LENGTH,
@@ -36,46 +36,25 @@ from sealmesh.sealed.suites import (
 from sealmesh.wire.framing import StreamKind
 
 
-class HostExchange(Exchange):
-    """The host's end. It learns which key, suite and asker's secret it is about from the stream itself.
+class AnsweringEnd(Exchange):
+    """The host's end, sealed or not: one request in, one answer out.
 
     Args:
-        keyring: The keys that may be opened with.
-        endpoint_id: This host's own Ed25519 public key, 32 bytes.
-        random: Source of randomness, `os.urandom` outside tests.
-        kind_read: The stream's kind byte was taken off before, so the first bytes fed lack it.
+        random: Source of randomness.
+        cutter: Cuts what comes into frames; the default takes sealed ones.
 
     Attributes:
-        exchange_id: Names the exchange on both sides, 16 bytes; b"" before `Opened`.
-        suite: How it was sealed; None before the encapsulation was opened.
-        exporter: 32 bytes for later bindings to this exchange; secret; b"" before `Opened`.
         refusal: After a RemoteProtocolError: the last bytes that may be written before the stream is finished
-            (`0xE0`, or a sealed ERROR for what an authentic asker did wrong). None: reset the stream.
+            (`0xE0`, or an ERROR for what an authentic asker did wrong). None: reset the stream.
     """
 
     _OWN = Direction.RESPONSE
     _THEIRS = Direction.REQUEST
 
-    def __init__(self, keyring: KeyRing, *, endpoint_id: bytes, random: RandomBytes, kind_read: bool = False) -> None:
-        super().__init__(random)
-        self._keyring = keyring
-        self._endpoint_id = endpoint_id
-        self._prefix = b""
-        self._held: HeldKey | None = None
-        self._encapsulation_length = 0
-        self._tags: ReplayTags | None = None
-        self._tag = b""
-        self._response_key = b""
+    def __init__(self, random: RandomBytes, *, cutter: FrameCutter | None = None) -> None:
+        super().__init__(random, cutter=cutter)
         self._body_received = 0
-        self._pending_id = b""
-        self._pending_exporter = b""
-        self._request_key = b""
-        self.exchange_id = b""
-        self.exporter = b""
-        self.suite: Suite | None = None
         self.refusal: bytes | None = None
-        if kind_read:
-            self._cutter.feed(bytes([StreamKind.SEALED]))
 
     @property
     def opened(self) -> bool:
@@ -167,6 +146,52 @@ class HostExchange(Exchange):
             return
         self._fail(RemoteProtocolError("the request ended without its authenticated end"))
 
+    def _open_request_untrusted(self, now: float) -> None:
+        raise NotImplementedError
+
+    def _count_received_untrusted(self, length: int) -> None:
+        """Bound the request's body [EX-38]."""
+        self._body_received += length
+        if self._body_received > HTTP_BODY_MAX:
+            raise UnacceptableRequestError(
+                SealedError(status=413, code="body_too_large", message="The request's body is too long.")
+            )
+
+
+class HostExchange(AnsweringEnd):
+    """The host's end. It learns which key, suite and asker's secret it is about from the stream itself.
+
+    Args:
+        keyring: The keys that may be opened with.
+        endpoint_id: This host's own Ed25519 public key, 32 bytes.
+        random: Source of randomness, `os.urandom` outside tests.
+        kind_read: The stream's kind byte was taken off before, so the first bytes fed lack it.
+
+    Attributes:
+        exchange_id: Names the exchange on both sides, 16 bytes; b"" before `Opened`.
+        suite: How it was sealed; None before the encapsulation was opened.
+        exporter: 32 bytes for later bindings to this exchange; secret; b"" before `Opened`.
+    """
+
+    def __init__(self, keyring: KeyRing, *, endpoint_id: bytes, random: RandomBytes, kind_read: bool = False) -> None:
+        super().__init__(random)
+        self._keyring = keyring
+        self._endpoint_id = endpoint_id
+        self._prefix = b""
+        self._held: HeldKey | None = None
+        self._encapsulation_length = 0
+        self._tags: ReplayTags | None = None
+        self._tag = b""
+        self._response_key = b""
+        self._pending_id = b""
+        self._pending_exporter = b""
+        self._request_key = b""
+        self.exchange_id = b""
+        self.exporter = b""
+        self.suite: Suite | None = None
+        if kind_read:
+            self._cutter.feed(bytes([StreamKind.SEALED]))
+
     def wipe(self) -> None:
         """Destroy this exchange's keys: call it on every way out. Ends the exchange; a second call does nothing."""
         super().wipe()
@@ -252,11 +277,3 @@ class HostExchange(Exchange):
                 raise RemoteProtocolError("the key has opened as many requests as it may", code=Refusal.BUSY)
             case Insertion.CLOSED:
                 raise RemoteProtocolError("the key is not held any more", code=Refusal.UNKNOWN_KEY)
-
-    def _count_received_untrusted(self, length: int) -> None:
-        """Bound the request's body [EX-38]."""
-        self._body_received += length
-        if self._body_received > HTTP_BODY_MAX:
-            raise UnacceptableRequestError(
-                SealedError(status=413, code="body_too_large", message="The sealed request's body is too long.")
-            )

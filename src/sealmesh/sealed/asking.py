@@ -18,7 +18,7 @@ from sealmesh.sealed.messages import (
     parse_response_head_untrusted,
 )
 from sealmesh.sealed.refusal import REFUSAL_LENGTH, parse_refusal_untrusted
-from sealmesh.sealed.stream import HEADER_LENGTH, OpeningStream, SealingStream
+from sealmesh.sealed.stream import HEADER_LENGTH, FrameCutter, OpeningStream, SealingStream
 from sealmesh.sealed.suites import (
     VERSION,
     ExchangeKeys,
@@ -113,55 +113,26 @@ def check_sealable(host: VerifiedHost, suite: Suite, now: float) -> None:
     check_best_suite(host, suite)
 
 
-class ClientExchange(Exchange):
-    """The asker's end. The secret is sealed when this is made, if it was not before.
+class AskingEnd(Exchange):
+    """The asker's end, sealed or not: one request out, one answer in.
 
     Args:
-        host: To whom, as the verifier returned it.
-        suite: How; it must be the best that the host's statement names.
-        now: Unix seconds.
-        random: Source of randomness, `os.urandom` outside tests.
-        kind_sent: The stream's kind byte has gone out already, so the first bytes returned leave it out.
-        ahead: A secret that was sealed before; used, and used up, if it is for this key of this host.
+        random: Source of randomness.
+        cutter: Cuts what comes into frames; the default takes sealed ones.
 
     Attributes:
-        exchange_id: Names the exchange on both sides, 16 bytes; not secret.
-        suite: How it was sealed.
-        exporter: 32 bytes for later bindings to this exchange; secret.
-
-    Raises:
-        LocalProtocolError: `host` is not a VerifiedHost.
-        VerificationError: Its verdict or epoch has ended, or the suite is not its best.
-        RemoteProtocolError: Its key cannot be sealed to; the host is to be refused.
+        exchange_id: Names the exchange, 16 bytes; not secret.
     """
 
     _OWN = Direction.REQUEST
     _THEIRS = Direction.RESPONSE
 
-    def __init__(
-        self,
-        host: VerifiedHost,
-        *,
-        suite: Suite,
-        now: float,
-        random: RandomBytes,
-        kind_sent: bool = False,
-        ahead: SealedSecret | None = None,
-    ) -> None:
-        super().__init__(random)
-        check_sealable(host, suite, now)
-        if ahead is None or not ahead.is_for(host, suite):
-            ahead = SealedSecret(host, suite=suite, now=now, random=random)
-        start, keys = ahead.take()
-        self.suite = suite
-        self.exchange_id = keys.exchange_id
-        self.exporter = keys.exporter
-        self._response_key = keys.response
+    exchange_id: bytes
+
+    def __init__(self, random: RandomBytes, *, cutter: FrameCutter | None = None) -> None:
+        super().__init__(random, cutter=cutter)
         self._refused = False
         self._body_sent = 0
-        sealing = SealingStream(Direction.REQUEST, keys.request, random)
-        self._sealing = sealing
-        self._preamble = (start + sealing.header)[1 if kind_sent else 0 :]
 
     @property
     def ended(self) -> bool:
@@ -230,11 +201,6 @@ class ClientExchange(Exchange):
             return
         self._fail(RemoteProtocolError("the response ended without its authenticated end"))
 
-    def wipe(self) -> None:
-        """Destroy this exchange's keys: call it on every way out. Ends the exchange; a second call does nothing."""
-        super().wipe()
-        self._response_key = b""
-
     def _open_answer_untrusted(self, events: list[Event]) -> None:
         """Read what comes before the first frame. A refusal is possible here and nowhere else [EX-47]."""
         first = self._cutter.peek()
@@ -243,15 +209,10 @@ class ClientExchange(Exchange):
         if first == REFUSAL:
             self._read_refusal_untrusted(events)
             return
-        if first != StreamKind.SEALED:
-            raise RemoteProtocolError("the response begins with an unknown byte")
-        start = self._cutter.take(len(ANSWER) + HEADER_LENGTH)
-        if start is None:
-            return
-        if start[1] != VERSION:
-            raise RemoteProtocolError("the response is of another version")
-        self._opening = OpeningStream(Direction.RESPONSE, self._response_key, start[len(ANSWER) :])
-        self._response_key = b""
+        self._start_reading_untrusted(first)
+
+    def _start_reading_untrusted(self, first: int) -> None:
+        raise NotImplementedError
 
     def _read_refusal_untrusted(self, events: list[Event]) -> None:
         refusal = self._cutter.take(REFUSAL_LENGTH)
@@ -270,3 +231,65 @@ class ClientExchange(Exchange):
         if self._body_sent + length > HTTP_BODY_MAX:
             raise LocalProtocolError("the request's body is longer than a host takes")
         self._body_sent += length
+
+
+class ClientExchange(AskingEnd):
+    """The asker's end. The secret is sealed when this is made, if it was not before.
+
+    Args:
+        host: To whom, as the verifier returned it.
+        suite: How; it must be the best that the host's statement names.
+        now: Unix seconds.
+        random: Source of randomness, `os.urandom` outside tests.
+        kind_sent: The stream's kind byte has gone out already, so the first bytes returned leave it out.
+        ahead: A secret that was sealed before; used, and used up, if it is for this key of this host.
+
+    Attributes:
+        exchange_id: Names the exchange on both sides, 16 bytes; not secret.
+        suite: How it was sealed.
+        exporter: 32 bytes for later bindings to this exchange; secret.
+
+    Raises:
+        LocalProtocolError: `host` is not a VerifiedHost.
+        VerificationError: Its verdict or epoch has ended, or the suite is not its best.
+        RemoteProtocolError: Its key cannot be sealed to; the host is to be refused.
+    """
+
+    def __init__(
+        self,
+        host: VerifiedHost,
+        *,
+        suite: Suite,
+        now: float,
+        random: RandomBytes,
+        kind_sent: bool = False,
+        ahead: SealedSecret | None = None,
+    ) -> None:
+        super().__init__(random)
+        check_sealable(host, suite, now)
+        if ahead is None or not ahead.is_for(host, suite):
+            ahead = SealedSecret(host, suite=suite, now=now, random=random)
+        start, keys = ahead.take()
+        self.suite = suite
+        self.exchange_id = keys.exchange_id
+        self.exporter = keys.exporter
+        self._response_key = keys.response
+        sealing = SealingStream(Direction.REQUEST, keys.request, random)
+        self._sealing = sealing
+        self._preamble = (start + sealing.header)[1 if kind_sent else 0 :]
+
+    def wipe(self) -> None:
+        """Destroy this exchange's keys: call it on every way out. Ends the exchange; a second call does nothing."""
+        super().wipe()
+        self._response_key = b""
+
+    def _start_reading_untrusted(self, first: int) -> None:
+        if first != StreamKind.SEALED:
+            raise RemoteProtocolError("the response begins with an unknown byte")
+        start = self._cutter.take(len(ANSWER) + HEADER_LENGTH)
+        if start is None:
+            return
+        if start[1] != VERSION:
+            raise RemoteProtocolError("the response is of another version")
+        self._opening = OpeningStream(Direction.RESPONSE, self._response_key, start[len(ANSWER) :])
+        self._response_key = b""

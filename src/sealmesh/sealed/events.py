@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.messages import Load, RequestHead, ResponseHead, SealedError, Trailer
 from sealmesh.sealed.refusal import Refusal
 from sealmesh.sealed.suites import Suite
 
@@ -17,12 +17,12 @@ class Opened:
     """Host: a request's HEAD has authenticated and is no replay. From now on some frame goes out each second.
 
     Attributes:
-        exchange_id: Names the exchange on both sides, 16 bytes.
-        suite: How it was sealed.
+        exchange_id: Names the exchange on both sides, 16 bytes; b"" where it is not sealed.
+        suite: How it was sealed; None where it is not.
     """
 
     exchange_id: bytes
-    suite: Suite
+    suite: Suite | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,13 @@ class BodyEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingEvent:
-    """The other side is there. Several that arrive together are reported once."""
+    """The other side is there. Several that arrive together are reported once.
+
+    Attributes:
+        load: How much a host says that it has to do; None where it says nothing.
+    """
+
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

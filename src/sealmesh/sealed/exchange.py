@@ -18,7 +18,7 @@ from sealmesh.sealed.events import (
     PingEvent,
     RefusedEvent,
 )
-from sealmesh.sealed.messages import RequestHead, ResponseHead, SealedError, Trailer
+from sealmesh.sealed.messages import Load, RequestHead, ResponseHead, SealedError, Trailer
 from sealmesh.sealed.refusal import Refusal, encode_refusal
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "HeadEvent",
     "HostEvent",
     "HostExchange",
+    "Load",
     "Opened",
     "PingEvent",
     "Refusal",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NoReturn, assert_never
 
 from sealmesh.errors import LocalProtocolError, RemoteProtocolError
+from sealmesh.sealed.clear import BareReader, BareWriter
 from sealmesh.sealed.events import BodyEvent, EndEvent, ErrorEvent, Event, PingEvent
 from sealmesh.sealed.frames import (
     ENDED,
@@ -23,7 +24,15 @@ from sealmesh.sealed.frames import (
     encode_frame,
     next_phase,
 )
-from sealmesh.sealed.messages import SealedError, encode_error, parse_error_untrusted, parse_trailer_untrusted
+from sealmesh.sealed.messages import (
+    Load,
+    SealedError,
+    encode_error,
+    encode_load,
+    load_of_ping_untrusted,
+    parse_error_untrusted,
+    parse_trailer_untrusted,
+)
 from sealmesh.sealed.stream import FrameCutter, OpeningStream, SealingStream
 from sealmesh.sealed.suites import VERSION, RandomBytes
 from sealmesh.wire.framing import StreamKind
@@ -56,17 +65,22 @@ def check_nothing_follows_untrusted(held: int) -> None:
 
 
 class Exchange:
-    """What both ends share: two directions, one sealed by us and one opened."""
+    """What both ends share: two directions, one written by us and one read.
+
+    Args:
+        random: Source of randomness.
+        cutter: Cuts what comes into frames; the default takes sealed ones.
+    """
 
     _OWN: Direction
     _THEIRS: Direction
 
-    def __init__(self, random: RandomBytes) -> None:
+    def __init__(self, random: RandomBytes, *, cutter: FrameCutter | None = None) -> None:
         self._random = random
         self._phases = {Direction.REQUEST: Phase.START, Direction.RESPONSE: Phase.START}
-        self._cutter = FrameCutter()
-        self._sealing: SealingStream | None = None
-        self._opening: OpeningStream | None = None
+        self._cutter = cutter or FrameCutter()
+        self._sealing: SealingStream | BareWriter | None = None
+        self._opening: OpeningStream | BareReader | None = None
         self._preamble = b""
         self._padding = 0
         self._failure: RemoteProtocolError | None = None
@@ -75,13 +89,13 @@ class Exchange:
 
     # --- what is sent ---------------------------------------------------------------------------------------------
 
-    def send_ping(self) -> bytes:
-        """Return a frame that says only that this side is there.
+    def send_ping(self, load: Load | None = None) -> bytes:
+        """Return a frame that says only that this side is there, and as a host how much it has to do.
 
         Raises:
             LocalProtocolError: This direction has ended, or cannot begin yet.
         """
-        return self._send(Kind.PING, b"")
+        return self._send(Kind.PING, b"" if load is None else encode_load(load))
 
     def send_body(self, data: bytes | memoryview) -> bytes:
         """Return BODY frames with all of `data`; `b""` for none.
@@ -152,7 +166,7 @@ class Exchange:
 
     # --- what is received -----------------------------------------------------------------------------------------
 
-    def _open_frames_untrusted(self, opening: OpeningStream, events: list[Event]) -> None:
+    def _open_frames_untrusted(self, opening: OpeningStream | BareReader, events: list[Event]) -> None:
         """Open every whole frame that has arrived. Events are kept only if all of them are right."""
         phases = self._phases
         bodies: list[memoryview] = []
@@ -182,8 +196,9 @@ class Exchange:
             case Kind.HEAD:
                 self._accept_head_untrusted(content, events)
             case Kind.PING:
-                if not events or not isinstance(events[-1], PingEvent):
-                    events.append(PingEvent())
+                if events and isinstance(events[-1], PingEvent):
+                    events.pop()
+                events.append(PingEvent(load=load_of_ping_untrusted(content)))
             case Kind.ERROR:
                 events.append(ErrorEvent(error=parse_error_untrusted(content)))
             case Kind.TRAILER:

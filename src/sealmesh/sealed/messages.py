@@ -7,6 +7,7 @@ or a number through that the other would refuse (docs/spec/exchange.md, "Content
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -35,6 +36,8 @@ Headers = tuple[tuple[str, str], ...]
 # Visible ASCII and blanks: no CR, LF or NUL can travel, so no header can become two.
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 _ERROR_CODE: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+_LOAD: Final = struct.Struct(">HH")
 
 _M = TypeVar("_M", bound=Message)
 
@@ -93,6 +96,19 @@ class SealedError:
     code: str
     message: str
     retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much a host has to do. Its own word, good for an order of hosts and nothing else [EX-63].
+
+    Attributes:
+        slots: Answers that it produces at once; 0 no bound known.
+        taken: Requests that it has.
+    """
+
+    slots: int
+    taken: int
 
 
 class UnacceptableRequestError(RemoteProtocolError):
@@ -219,7 +235,7 @@ def parse_request_head_untrusted(content: memoryview | bytes) -> RequestHead:
         message = _parse_untrusted(sealed_pb2.RequestHead, content, HEAD_CONTENT_MAX)
     except RemoteProtocolError as error:
         raise UnacceptableRequestError(
-            SealedError(status=400, code="invalid_request", message="The sealed request's head cannot be parsed.")
+            SealedError(status=400, code="invalid_request", message="The request's head cannot be parsed.")
         ) from error
     operation = find_operation(message.method, message.path)
     if operation is None:
@@ -235,7 +251,7 @@ def parse_request_head_untrusted(content: memoryview | bytes) -> RequestHead:
     fault = check_request_head(head)
     if fault is not None:
         raise UnacceptableRequestError(
-            SealedError(status=400, code="invalid_request", message=f"In the sealed request's head, {fault}.")
+            SealedError(status=400, code="invalid_request", message=f"In the request's head, {fault}.")
         )
     return head
 
@@ -292,6 +308,19 @@ def parse_trailer_untrusted(content: memoryview | bytes) -> Trailer:
     )
     _remote(check_trailer(trailer))
     return trailer
+
+
+def encode_load(load: Load) -> bytes:
+    """Return the content of a host's PING."""
+    return _LOAD.pack(min(load.slots, 0xFFFF), min(load.taken, 0xFFFF))
+
+
+def load_of_ping_untrusted(content: memoryview | bytes) -> Load | None:
+    """Return the load that a PING tells; whatever else it holds is passed over, and raises nothing [EX-63]."""
+    if len(content) != _LOAD.size:
+        return None
+    slots, taken = _LOAD.unpack(content)
+    return Load(slots=slots, taken=taken)
 
 
 def encode_error(error: SealedError) -> bytes:

@@ -151,13 +151,20 @@ class OpeningStream(_Secretstream):
 
 
 class FrameCutter:
-    """Cuts the bytes of a stream into sealed frames: linear in time, holding at most one frame and one chunk."""
+    """Cuts the bytes of a stream into frames: linear in time, holding at most one frame and one chunk.
 
-    __slots__ = ("_buffer", "_position")
+    Args:
+        least: Length of the shortest frame; a sealed one has at least its seal.
+        most: Length of the longest.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_buffer", "_least", "_most", "_position")
+
+    def __init__(self, *, least: int = SEAL_OVERHEAD, most: int = FRAME_MAX) -> None:
         self._buffer: bytes | bytearray = b""
         self._position = 0
+        self._least = least
+        self._most = most
 
     @property
     def held(self) -> int:
@@ -195,7 +202,7 @@ class FrameCutter:
         return taken
 
     def next_frame_untrusted(self) -> bytes | None:
-        """Return the next frame's ciphertext, or None while it is not whole.
+        """Return the next frame, without its length, or None while it is not whole.
 
         Raises:
             RemoteProtocolError: Its length is impossible; said before any of it is held [EX-21].
@@ -205,7 +212,7 @@ class FrameCutter:
         if start > len(buffer):
             return None
         (length,) = _unpack_length(buffer, self._position)
-        check_frame_length_untrusted(length)
+        check_frame_length_untrusted(length, self._least, self._most)
         end = start + length
         if end > len(buffer):
             return None
@@ -225,11 +232,11 @@ class FrameCutter:
         self._position = 0
 
 
-def check_frame_length_untrusted(length: int) -> None:
+def check_frame_length_untrusted(length: int, least: int, most: int) -> None:
     """Hold a frame's announced length to the limits.
 
     Raises:
-        RemoteProtocolError: It is longer than `FRAME_MAX`, or shorter than an empty frame.
+        RemoteProtocolError: It is longer than the longest, or shorter than an empty frame.
     """
-    if not SEAL_OVERHEAD <= length <= FRAME_MAX:
+    if not least <= length <= most:
         raise RemoteProtocolError("a frame's length is out of bounds", code=2)

@@ -21,6 +21,7 @@ from sealmesh.attestation.policy import (
 )
 from sealmesh.attestation.verifier import HostVerdict
 from sealmesh.errors import ConfigError
+from sealmesh.hardening.posture import Control
 
 KEY = "ab" * 32
 
@@ -199,3 +200,18 @@ def test_a_policy_cannot_be_changed_from_outside() -> None:
     policy = parse_policy_untrusted(b"[gpu]\nrequired = true")
     with pytest.raises(TypeError):
         policy.vendors["gpu"]["required"] = False  # type: ignore[index]
+
+
+def test_what_a_policy_demands_in_a_word() -> None:
+    """[PL-3] Whoever asks for anything but a seal sends nothing to a host without a key."""
+    assert Policy().demand == ""
+    assert Policy().at_least(Tier.SELF_ASSERTED).demand == "self-asserted"
+    for policy in (
+        Policy(measurements=frozenset({"00"})),
+        Policy(backend=next(rule for rule in BackendRule if rule is not BackendRule.ANY)),
+        Policy(suites=frozenset({2})),
+        Policy(posture=tuple(Control)[:1]),
+    ):
+        assert policy.demand
+    for name in ("max_age", "pins", "on_first_use"):
+        assert name not in Policy(max_age=1.0, on_first_use=FirstUse.PIN).demand

@@ -81,8 +81,6 @@ def test_the_package_itself_loads_nothing() -> None:
         (["nonsense"], 2, "No such command"),
         (["serve", "--nonsense"], 2, "No such option"),
         (["serve", "--port", "x"], 2, "error: --port: expected a whole number"),
-        (["serve", "--plain"], 2, "error: --plain is not available in this version"),
-        (["client", "--allow-plain-hosts"], 2, "error: --allow-plain-hosts is not available in this version"),
         (["client", "--public-relays"], 2, "error: --public-relays is not available in this version"),
         (["client", "--discover"], 2, "No such option"),
         (["client", "--require-attested-hosts=high"], 2, "error: --require-attested-hosts: expected one of"),

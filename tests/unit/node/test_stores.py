@@ -15,7 +15,7 @@ from sealmesh.client.remembered import PinBook, SuiteMemory
 from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import write_json
-from sealmesh.node.stores import ActivationStore, PinEntry, PinStore, SeenSuites, SequenceStore
+from sealmesh.node.stores import ActivationStore, KeyMemory, PinEntry, PinStore, SeenSuites, SequenceStore
 
 NOW = 1_764_000_000.0
 A, B = b"\x0a" * 32, b"\x0b" * 32
@@ -79,6 +79,46 @@ def test_a_full_list_forgets_nobody(path: Path) -> None:
     assert SeenSuites(path).best_suite(first) == 2
 
 
+def test_a_list_of_suites_that_is_full_takes_everybody_else_for_one_that_had_a_key(path: Path) -> None:
+    """[PL-4]"""
+    store = SeenSuites(path)
+    assert not store.may_have_had_key(A)
+    store.note_suite(A, 1)
+    assert (store.may_have_had_key(A), store.may_have_had_key(B)) == (True, False)
+    write_json(path, {number.to_bytes(32, "big").hex(): 1 for number in range(PEERS_MAX)})
+    assert SeenSuites(path).may_have_had_key(B)
+
+
+# --- who had a key -------------------------------------------------------------------------------------------------
+
+
+def test_who_had_a_key_is_remembered_over_restarts(path: Path) -> None:
+    """[PL-4]"""
+    store = KeyMemory(path)
+    assert not store.had_key(A)
+    store.note(A)
+    store.note(A)
+    again = KeyMemory(path)
+    assert (again.had_key(A), again.had_key(B), len(again)) == (True, False, 1)
+
+
+def test_a_full_list_takes_everybody_for_one_that_had_a_key(path: Path) -> None:
+    write_json(path, {number.to_bytes(32, "big").hex(): True for number in range(PEERS_MAX)})
+    store = KeyMemory(path)
+    assert store.had_key(A)
+    store.note(A)
+    assert len(store) == PEERS_MAX
+
+
+def test_a_key_that_cannot_be_stored_counts_in_this_run(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    store = KeyMemory(folder / "keyed.json")
+    folder.rmdir()
+    store.note(A)
+    assert store.had_key(A)
+
+
 # --- pins ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +161,8 @@ def test_the_stores_are_what_the_verifier_wants(path: Path) -> None:
         (SeenSuites, {"00": 1}),
         (SeenSuites, {A.hex(): 0}),
         (SeenSuites, {A.hex(): 256}),
+        (KeyMemory, {A.hex(): False}),
+        (KeyMemory, {"zz": True}),
         (PinStore, {A.hex(): {}}),
         (PinStore, {A.hex(): {"fingerprint": "00", "by": "hand", "at": 1}}),
         (PinStore, {A.hex(): {"fingerprint": "00" * 32, "by": "somebody", "at": 1}}),
@@ -128,7 +170,7 @@ def test_the_stores_are_what_the_verifier_wants(path: Path) -> None:
     ],
 )
 def test_a_damaged_store_is_refused(
-    path: Path, kind: type[SequenceStore | SeenSuites | PinStore], document: object
+    path: Path, kind: type[SequenceStore | SeenSuites | KeyMemory | PinStore], document: object
 ) -> None:
     write_json(path, document)
     with pytest.raises(ConfigError, match="is damaged"):

@@ -8,6 +8,7 @@ from typing import Any
 from kit.attested import NOW, ProvenHost, judge
 from kit.people import Member, People
 from sealmesh import __version__
+from sealmesh.attestation.plain import PlainRule
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.attestation.verifier import HostVerdict
 from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
@@ -104,6 +105,36 @@ def test_a_node_without_a_sealed_suite_is_plain() -> None:
         offer = offer_of(member.summary(capabilities=capabilities))
         assert offer is not None
         assert offer.plain
+        assert not offer.takes_plain
+    willing = offer_of(member.summary(capabilities=("plain",)))
+    assert willing is not None
+    assert (willing.plain, willing.takes_plain) == (True, True)
+    both = offer_of(member.summary(capabilities=("plain", "sealed:1")))
+    assert both is not None
+    assert not both.plain
+
+
+def test_a_key_in_a_record_is_noted_before_the_record_counts() -> None:
+    """[PL-4]"""
+    seen, member = Seen(), People().member()
+    keyed: list[tuple[bytes, int]] = []
+    seen.view._note_key = lambda one: keyed.append((one, len(list(seen.directory))))
+    seen.put(member.summary(capabilities=("plain",)))
+    assert keyed == []
+    seen.directory.remove(member.id)
+    one = seen.put(member.summary(capabilities=("plain", "sealed:9")))
+    assert keyed == [(one, 0)]
+
+
+def test_a_plain_host_is_shown_as_plain_with_why_it_is_not_used() -> None:
+    """[PL-7]"""
+    seen, member = Seen(), People().member()
+    seen.put(member.summary(capabilities=("plain",)))
+    (peer,) = seen.view.peers()
+    assert (peer.plain, peer.tier, peer.sealed_suites) == (True, "none", ())
+    assert "--allow-plain-hosts" in peer.refused[0]
+    seen.directory._plain_rule = PlainRule(allowed=True, demanded="", had_key=lambda _: False)
+    assert seen.view.peers()[0].refused == ()
 
 
 def test_a_new_host_is_offered_and_challenged_and_one_that_leaves_is_forgotten() -> None:
@@ -122,7 +153,7 @@ def test_a_plain_host_is_never_challenged_and_this_node_is_no_host_of_its_own() 
     seen, member = Seen(), People().member()
     seen.put(member.summary(capabilities=()))
     seen.put(member.summary(endpoint_id=OWN))
-    assert seen.verdicts.told == []
+    assert seen.verdicts.told == [("forget", member.id)]
     assert len(list(seen.directory)) == 1
     assert [peer.endpoint_id for peer in seen.view.peers()] == [member.id.hex()]
 

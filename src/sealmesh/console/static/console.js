@@ -36,11 +36,11 @@ const show = (status) => {
     ...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
   );
   fill("models", status.models.map((model) => [
-    model.name, model.usable ? "yes" : "no", model.hosts, model.best_tier, model.context_length || "unknown",
+    model.name, model.usable ? (model.plain ? "UNSEALED" : "yes") : "no", model.hosts, model.best_tier, model.context_length || "unknown",
   ]));
   fill("peers", status.peers.map((peer) => [
     peer.endpoint_id.slice(0, 10), peer.name, peer.role, peer.tier, peer.code_measured ? "yes" : "no",
-    peer.operator_blind, peer.sealed_suites.join(", ") || "-", peer.path,
+    peer.operator_blind, peer.plain ? "NO (plain)" : peer.sealed_suites.join(", ") || "-", peer.path,
     peer.evidence_age_s === null ? null : `${Math.round(peer.evidence_age_s)} s`, peer.refused.join("; "),
   ]));
 };
