@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
+import struct
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -92,6 +94,7 @@ class _Body(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     stream_options: dict[str, Any] | None = None
+    encoding_format: str | None = None
 
 
 def _text_of(value: object) -> str:
@@ -189,7 +192,9 @@ def _embeddings(model: str, body: _Body, prompt_tokens: int) -> BackendAnswer:
     data = []
     for index, item in enumerate(items):
         digest = hashlib.sha256(msgspec.json.encode(item)).digest()
-        vector = [byte / 255 for byte in digest[:_EMBEDDING_SIZE]]
+        vector: list[float] | str = [byte / 255 for byte in digest[:_EMBEDDING_SIZE]]
+        if body.encoding_format == "base64":  # little-endian floats, as the official SDK asks for them
+            vector = base64.b64encode(struct.pack(f"<{_EMBEDDING_SIZE}f", *vector)).decode()
         data.append({"object": "embedding", "index": index, "embedding": vector})
     counts = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}
     answer = {"object": "list", "data": data, "model": model, "usage": counts}

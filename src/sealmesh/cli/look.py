@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -89,6 +90,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
             f"asked {_number(tokens.get('prompt'))} + {_number(tokens.get('completion'))}, "
             f"served {_number(tokens.get('served_prompt'))} + {_number(tokens.get('served_completion'))} (in + out)",
         ),
+        *_answer_rows(_map(status, "asked")),
     ]
     lines = [f"{tone.style(name.ljust(10), 'dim')} {value}" for name, value in rows]
     models = [
@@ -96,6 +98,30 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         for model in _maps(_list(status, "models"))
     ]
     return [*lines, "", *model_lines(models, tone)]
+
+
+def _answer_rows(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How this node's apps were answered, where they were: by which way, and how soon."""
+    ways: Counter[str] = Counter()
+    for route in _maps(_list(asked, "routes")):
+        way = {"no": "plain", "local": "by this node"}.get(str(route.get("sealed")), "sealed")
+        ways[way] += _count(route.get("requests"))
+    rows = [("answered", ", ".join(f"{way} {count}" for way, count in sorted(ways.items())))] if ways else []
+    streams, within = 0, Counter[float]()
+    for latency in _maps(_list(asked, "first_token")):
+        streams += _count(latency.get("count"))
+        for bucket in _list(latency, "buckets"):
+            if isinstance(bucket, list) and len(bucket) == 2 and isinstance(bucket[0], int | float):
+                within[float(bucket[0])] += _count(bucket[1])
+    if streams:
+        half = next((bound for bound in sorted(within) if within[bound] * 2 >= streams), None)
+        soon = f"within {half:g} s" if half is not None else "after minutes"
+        rows.append(("latency", f"first token {soon} for half of {streams} streamed answers"))
+    return rows
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def model_lines(models: list[dict[str, Any]], tone: Tone) -> list[str]:

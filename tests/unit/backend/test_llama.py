@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -236,6 +238,46 @@ async def test_responses_say_the_same_as_chat(backend: LlamaBackend) -> None:
     assert Response.model_validate(json.loads(last.partition("data: ")[2])["response"]).output_text == words
 
 
+async def test_an_answer_is_held_to_a_schema(backend: LlamaBackend) -> None:
+    schema = {"type": "object", "properties": {"kind": {"enum": ["bird", "fish"]}}, "required": ["kind"]}
+    schema["additionalProperties"] = False
+    wanted = {"type": "json_schema", "json_schema": {"name": "animal", "schema": schema, "strict": True}}
+    body = {"messages": HELLO, "response_format": wanted, "max_tokens": 40, "temperature": 0}
+    _, data, _ = await say(backend, body)
+    assert json.loads(json.loads(data)["choices"][0]["message"]["content"])["kind"] in ("bird", "fish")
+    body = {"messages": HELLO, "response_format": {"type": "json_object"}, "max_tokens": 200, "temperature": 0}
+    _, data, _ = await say(backend, body)
+    assert json.loads(data)["choices"][0]["message"]["content"].lstrip().startswith("{")
+
+
+async def test_an_answer_stops_where_it_is_told_and_is_the_same_for_a_seed(backend: LlamaBackend) -> None:
+    body = {"messages": HELLO, "max_tokens": 12, "temperature": 0}
+    words = json.loads((await say(backend, body))[1])["choices"][0]["message"]["content"]
+    mark = words.split()[1]
+    _, data, _ = await say(backend, {**body, "stop": [mark]})
+    choice = json.loads(data)["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (words[: words.index(mark)], "stop")
+    seeded = {**body, "temperature": 1.5, "seed": 7}
+    one, other = [json.loads((await say(backend, seeded))[1])["choices"] for _ in range(2)]
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("operation", "extra", "param"),
+    [
+        (Operation.COMPLETIONS, {"prompt": "x", "suffix": "y"}, "suffix"),
+        (Operation.COMPLETIONS, {"prompt": "x", "echo": True}, "echo"),
+        (Operation.CHAT_COMPLETIONS, {"messages": HELLO, "store": True}, "store"),
+    ],
+)
+async def test_what_would_be_dropped_is_refused_by_name(
+    backend: LlamaBackend, operation: Operation, extra: dict[str, Any], param: str
+) -> None:
+    status, data, _ = await say(backend, extra, operation=operation)
+    error = json.loads(data)["error"]
+    assert (status, error["code"], error["param"]) == (400, "unsupported_parameter", param)
+
+
 async def test_what_this_model_does_not_do_is_said(backend: LlamaBackend) -> None:
     status, data, _ = await say(backend, {"input": "x"}, operation=Operation.EMBEDDINGS)
     assert (status, json.loads(data)["error"]["code"]) == (501, "unsupported_operation")
@@ -375,6 +417,12 @@ async def test_embeddings(model_file: ModelFile) -> None:
         vectors = [item["embedding"] for item in json.loads(data)["data"]]
         assert (status, len(vectors), len(vectors[0])) == (200, 3, 576)
         assert vectors[0] == pytest.approx(vectors[2])
+        coded = {"input": ["one"], "encoding_format": "base64"}
+        _, data, _ = await say(other, coded, operation=Operation.EMBEDDINGS)
+        packed = base64.b64decode(json.loads(data)["data"][0]["embedding"])
+        assert list(struct.unpack("<576f", packed)) == pytest.approx(vectors[0], abs=1e-4)
+        status, data, _ = await say(other, {"input": "x", "dimensions": 8}, operation=Operation.EMBEDDINGS)
+        assert (status, json.loads(data)["error"]["param"]) == (400, "dimensions")
         assert vectors[0] != pytest.approx(vectors[1])
         assert usage is not None
         assert usage.prompt_tokens > 0

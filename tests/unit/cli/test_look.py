@@ -9,6 +9,12 @@ from sealmesh.cli.look import host_lines, model_lines, posture_words, span, stat
 from sealmesh.cli.terminal import Tone
 
 PLAIN = Tone(coloured=False)
+ODD = {
+    "asked": {
+        "routes": [1, {"sealed": 3, "requests": "x"}],
+        "first_token": [{"count": "x", "buckets": [[1], 2, ["a", 1]]}],
+    }
+}
 
 
 def test_hosts_say_what_they_are_and_what_that_is_worth() -> None:
@@ -58,8 +64,27 @@ def test_status_on_a_page() -> None:
         assert words in text
 
 
+def test_how_apps_were_answered_and_how_soon() -> None:
+    routes = [
+        {"sealed": "xwing", "requests": 3},
+        {"sealed": "x25519", "requests": 2},
+        {"sealed": "local", "requests": 4},
+        {"sealed": "no", "requests": 1},
+    ]
+    latency = {"buckets": [[0.1, 1], [0.5, 3], [1.0, 4]], "count": 4}
+    asked = {"routes": routes, "first_token": [latency, {"buckets": [[0.1, 2], [0.5, 2], [1.0, 2]], "count": 2}]}
+    lines = status_lines({**STATUS, "asked": asked}, PLAIN)
+    assert "answered   by this node 4, plain 1, sealed 5" in lines
+    assert "latency    first token within 0.1 s for half of 6 streamed answers" in lines
+    slow = {"first_token": [{"buckets": [[120.0, 0]], "count": 2}]}
+    assert "latency    first token after minutes for half of 2 streamed answers" in status_lines(
+        {**STATUS, "asked": slow}, PLAIN
+    )
+    assert not any(line.startswith(("answered", "latency")) for line in status_lines(STATUS, PLAIN))
+
+
 def test_a_status_of_another_version_shows_as_far_as_it_goes() -> None:
-    for odd in ({}, {"mesh": 1, "peers": "x", "models": [1], "exchanges": [], "tokens": None}):
+    for odd in ({}, {"mesh": 1, "peers": "x", "models": [1], "exchanges": [], "tokens": None}, ODD):
         assert status_lines(odd, PLAIN)
     assert host_lines([{"models": 3, "rtt_ms": "x", "refused": None}], PLAIN)
 
