@@ -368,6 +368,49 @@ CHECKS: list[Check] = [
         ConsoleHandler__require_token="return",  # noqa: S106 - the name of a check
         ConsoleHandler__check_head="return",
     ),
+    # --- this machine's chips, and the keys that they keep ---
+    *_of(
+        "attesters/tpm/wire.py",
+        "unit/attesters/test_tpm_wire.py",
+        Reader__take="never: end > len",
+        parse_response_untrusted=("never: length !=", "never: code", "never: tag not in"),
+    ),
+    *_of(
+        "attesters/tpm/client.py",
+        "unit/attesters/test_tpm_chip.py",
+        Tpm___flush_surely="return",
+        Tpm___flushing="yield",
+        Tpm__flush_leftovers="return",
+    ),
+    *_of(
+        "attesters/tpm/client.py",
+        "unit/attesters/test_tpm_wire.py",
+        Tpm__pcr_read="never: fresh.keys()",
+        Tpm__nv_read="never: 0 < len",
+        _nv_size="never: size >",
+    ),
+    *_of("attesters/tpm/chip.py", "unit/attesters/test_tpm_chip.py", TpmChip__quote="always: attest.endswith"),
+    *_of(
+        "attesters/guest.py",
+        "unit/attesters/test_guest.py",
+        GuestReporter___request="never: before.strip",
+        GuestReporter___read="never: REPORT_FILE_MAX",
+        read_certificates_untrusted="never: 0 < length",
+    ),
+    *_of("attesters/nvidia.py", "unit/attesters/test_nvidia.py", _content="never: 0 < length", _devices="never: count"),
+    *_of("attesters/apple.py", "unit/attesters/test_apple.py", SecureEnclaveKey___key="never: _NOT_FOUND"),
+    *_of(
+        "node/keyfiles.py",
+        _A + "a21_copied_disk.py",
+        KeyFiles___sealed="return: None",
+        KeyFiles___unseal="never: label !=",
+    ),
+    *_of(
+        "node/keyfiles.py",
+        "unit/node/test_keyfiles.py",
+        check_gives_back="return",
+        KeyFiles___unseal="never: key.public !=",
+    ),
 ]
 
 #: Functions named like checks that are not in the list, and why: `module:function`.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / PACKAGE
 ROOMS = (
     "sealed", "identity", "gossip", "attestation", "routing", "client", "host", "mesh", "api", "console", "hardening",
-    "node",
+    "node", "attesters",
 )  # fmt: skip
 #: What a function that refuses something is named.
 CHECK_NAME = re.compile(r"_?(check|require|refuse_\w|verify)(_|$)")

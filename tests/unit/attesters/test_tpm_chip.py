@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from sealmesh.attesters.tpm import templates
 from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log
 from sealmesh.attesters.tpm.client import Tpm
 from sealmesh.attesters.tpm.transport import SocketTransport, connector
-from sealmesh.attesters.tpm.wire import Code, Command
+from sealmesh.attesters.tpm.wire import EMPTY_PASSWORD, Code, Command, parse_response_untrusted
 from sealmesh.errors import AttesterError
 from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
 
@@ -138,6 +139,39 @@ def test_keys_are_made_once_in_a_process(tpm: SoftwareTpm) -> None:
     del commands[:]
     chip.quote(bytes(32))
     assert Command.CREATE_PRIMARY not in commands
+
+
+class Extending:
+    """A chip whose register 8 is extended just before it is read: something boots on."""
+
+    def __init__(self, path: Path, times: list[int]) -> None:
+        self._inner = SocketTransport(path)
+        self._times = times
+
+    def exchange(self, command: bytes, *, timeout_s: float) -> bytes:
+        if int.from_bytes(command[6:10], "big") == Command.PCR_READ and self._times[0]:
+            self._times[0] -= 1
+            digests = struct.pack(">IH", 1, 0xB) + bytes(32)
+            body = struct.pack(">II", 8, 9) + EMPTY_PASSWORD.encode() + digests
+            extend = struct.pack(">HII", 0x8002, 10 + len(body), 0x182) + body
+            parse_response_untrusted(self._inner.exchange(extend, timeout_s=timeout_s))
+        return self._inner.exchange(command, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def test_registers_that_change_between_quote_and_reading_are_quoted_again(tpm: SoftwareTpm) -> None:
+    quoted = TpmChip(lambda: Extending(tpm.path, [1])).quote(bytes(32))
+    parts = QuoteParts(attest=quoted.attest, signature=quoted.signature, values=quoted.values)
+    assert verify_quote_untrusted(verify_key_untrusted(quoted.ak_public), parts).values[8] != bytes(32)
+
+
+def test_registers_that_never_rest_are_an_error(tpm: SoftwareTpm) -> None:
+    always = [1000]
+    with pytest.raises(AttesterError, match="faster than they can be quoted"):
+        TpmChip(lambda: Extending(tpm.path, always)).quote(bytes(32))
+    assert tpm.loaded() == ()
 
 
 OPERATIONS: dict[str, Callable[[TpmChip], object]] = {

@@ -59,7 +59,7 @@ def test_good_responses() -> None:
         response(length=11),
         response(b"a", length=10),
         response(bytes(TPM_MESSAGE_MAX)),
-        response(tag=0x8000),
+        response(bytes(4), tag=0x8000),
         response(b"\x00\x00\x00\x04abc", tag=0x8002),
     ],
 )
