@@ -173,6 +173,7 @@ ATTACKS = {
         (
             "backend/slots.py:may_reuse",
             "client/sending.py:cache_key",
+            "api/openai.py:OpenAIHandler._session",
             "node/local.py:LocalAsker._cache_key",
             "backend/openai.py:salted",
         ),

@@ -304,6 +304,8 @@ CHECKS: list[Check] = [
     ),
     *_of("node/keyfiles.py", "unit/node/test_keyfiles.py", check_gives_back="return"),
     *_of("node/plain.py", _A + "a16_roles.py", PlainSide__handlers="drop: check_asks("),
+    *_of("api/openai.py", "unit/api/test_server.py", OpenAIHandler___session="return: session"),
+    *_of("api/openai.py", "unit/api/test_server.py", _may_say_retry="return: True"),
     *_of("node/host.py", _A + "a16_roles.py", check_asks="return"),
     *_of("node/join.py", "unit/node/test_join.py", check_membership="return"),
     *_of("node/view.py", "unit/node/test_view.py", MeshView__record_changed="drop: self._note_key("),

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sealmesh.client.turns import may_help_elsewhere
 from sealmesh.errors import (
     AttesterError,
     AttesterUnavailableError,
@@ -115,6 +116,9 @@ def kind_of(status: int) -> str:
             return "invalid_request_error"
 
 
+#: Where waiting helps: `Retry-After` stands with these and with no other, whoever asks for it.
+WAITING_HELPS: Final = frozenset({429, 503})
+
 #: Every code of ours with its status and its words. `docs/reference/errors.md` is generated from this.
 CODES: Final[Mapping[str, PublicError]] = {
     row.code: row
@@ -161,6 +165,58 @@ CODES: Final[Mapping[str, PublicError]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCode:
+    """A code that comes from a host or its engine.
+
+    Attributes:
+        status: The HTTP status that goes with it.
+        code: Stable.
+        meaning: For people.
+    """
+
+    status: int
+    code: str
+    meaning: str
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another host is tried, before the first byte."""
+        return may_help_elsewhere(self.status, self.code)
+
+
+#: Every code that a host of this version gives. A test looks for others in the code of hosts and engines.
+HOST_CODES: Final = tuple(
+    HostCode(status=status, code=code, meaning=meaning)
+    for status, code, meaning in (
+        (400, "context_length_exceeded", "The request needs more context than this host gives."),
+        (400, "invalid_json", "The host could not read the body."),
+        (400, "invalid_request", "The host or its engine does not take the request as it is."),
+        (400, "unsupported_parameter", "The host's engine cannot do what a field asks for; `param` names it."),
+        (400, "unsupported_content", "The host's engine cannot work on a part of that kind; `param` names it."),
+        (501, "unsupported_operation", "The host's engine does not have that endpoint."),
+        (400, "unsupported_value", "The host's engine cannot do what a field's value asks for; `param` names it."),
+        (404, "model_not_found", "The host does not serve the model (any more)."),
+        (404, "unknown_operation", "The host does not serve that endpoint."),
+        (413, "body_too_large", "The body is longer than a host takes."),
+        (500, "engine_error", "The engine failed in its work."),
+        (500, "internal_error", "The host made a mistake."),
+        (502, "backend_error", "The engine failed, and said nothing that can be passed on."),
+        (502, "engine_broken", "The engine said what no engine may say."),
+        (502, "engine_cut", "The engine broke off in the middle of its answer."),
+        (502, "engine_lost", "The connection to the engine broke."),
+        (503, "backend_busy", "The engine has no room."),
+        (502, "backend_refused", "The engine does not take the host's key."),
+        (503, "backend_stopped", "The host is stopping."),
+        (503, "backend_unavailable", "The engine cannot be reached."),
+        (503, "busy", "The host has no room: in memory, or a turn at the engine took too long."),
+        (503, "model_mismatch", "The model's file is not the one that it should be."),
+        (503, "model_unavailable", "The model cannot be loaded."),
+        (504, "engine_too_slow", "The engine did not answer in time."),
+    )
+)
+
+
 def refusal(code: str, message: str | None = None, *, param: str | None = None) -> RequestError:
     """Make the `RequestError` for a code of the table, with other words where they help more.
 
@@ -193,7 +249,7 @@ def _routing(error: RoutingError) -> PublicError:
 
 def _backend(error: BackendError) -> PublicError:
     status = error.status if 400 <= error.status <= 599 else 502
-    retry_after_s = error.retry_after_s
+    retry_after_s = error.retry_after_s if status in WAITING_HELPS else None
     if retry_after_s is None and status == 503:
         retry_after_s = CODES["busy"].retry_after_s  # never a bare 503
     return PublicError(
@@ -275,8 +331,18 @@ def reference() -> str:
         lines.append(f"| {row.status} | `{row.code}` | `{row.kind}` | {retry} | {steer} | {row.message} |")
     lines += [
         "",
-        "An engine's own error keeps its status and code (`backend_unavailable`, `context_length_exceeded`, ...);",
-        "a 503 always comes with Retry-After.",
+        "## From a host",
+        "",
+        "What a host says, or its engine. Before the first byte another host is tried where the last column says so;",
+        "the app is told when none is left. An engine's own 4xx keeps its status, and its code where it has one.",
+        "`Retry-After` stands with 429 and 503 only, and a 503 never comes without.",
+        "",
+        "| status | code | what happened | another host is tried |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row.status} | `{row.code}` | {row.meaning} | {'yes' if row.elsewhere else ''} |"
+            for row in sorted(HOST_CODES, key=lambda row: (row.status, row.code))
+        ),
         "",
         "## From which error class",
         "",

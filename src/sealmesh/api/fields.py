@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from sealmesh.api.conversation import conversation_of
 from sealmesh.api.errors import refusal
 from sealmesh.limits import JSON_DEPTH_MAX, NAME_MAX
 from sealmesh.wire.jsontext import is_deeper_than, is_utf8
@@ -88,6 +89,8 @@ def parse_fields_untrusted(operation: Operation, body: bytes) -> Fields:
     session = session or _text(top.user, "user", limit=_SESSION_MAX) or ""
     stream = _flag(top.stream, "stream")
     if operation is not Operation.RESPONSES:
+        if not session and operation is Operation.CHAT_COMPLETIONS:
+            session = conversation_of(memoryview(top.messages))
         return Fields(model=model, stream=stream, session=session)
     previous = _text(top.previous_response_id, "previous_response_id", limit=_SESSION_MAX)
     store = bytes(memoryview(top.store)[:4]) in (b"", b"null") or _flag(top.store, "store")

@@ -20,7 +20,7 @@ import msgspec
 from sealmesh.api.bodies import Budget, Holder
 from sealmesh.api.connection import OK, HttpRequest
 from sealmesh.api.doors import Doorkeeper
-from sealmesh.api.errors import CODES, PublicError, public_error
+from sealmesh.api.errors import CODES, WAITING_HELPS, PublicError, public_error
 from sealmesh.api.events import EventGate
 from sealmesh.api.fields import Fields, parse_fields_untrusted
 from sealmesh.api.heads import RequestHead
@@ -30,7 +30,7 @@ from sealmesh.api.responses import Turn, require_previous
 from sealmesh.api.source import StatusSource
 from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
 from sealmesh.errors import BackendError, RemoteProtocolError, RoutingError, RoutingFault
-from sealmesh.limits import BACKEND_ERROR_BODY_MAX, HELD_ANSWER_MAX, HELD_TOTAL_MAX
+from sealmesh.limits import BACKEND_ERROR_BODY_MAX, HELD_ANSWER_MAX, HELD_TOTAL_MAX, RETRY_AFTER_MAX
 from sealmesh.wire.operations import REQUEST_HEADERS, RESPONSE_HEADERS, Operation, find_operation
 
 _LOG: Final = logging.getLogger("sealmesh.api")
@@ -178,6 +178,11 @@ class OpenAIHandler:
             return b""
         return hashlib.sha256(head.get(b"authorization") or b"").digest()
 
+    def _session(self, head: RequestHead, session: str) -> str:
+        """A conversation of one API key: whoever guesses how another's began shares nothing with it (A23)."""
+        owner = self._owner(head)
+        return hashlib.sha256(owner + session.encode()).hexdigest() if owner and session else session
+
     # --- asking ------------------------------------------------------------------------------------------------------
 
     async def _ask(self, operation: Operation, request: HttpRequest, reply: Reply) -> str:
@@ -189,7 +194,7 @@ class OpenAIHandler:
             body=request.body if turn is None else turn.take_body(),
             stream=fields.stream,
             headers=_request_headers(request.head),
-            session=fields.session if turn is None else turn.session,
+            session=self._session(request.head, fields.session if turn is None else turn.session),
         )
         asking = self._asker.ask(question)
         del question
@@ -257,7 +262,7 @@ def _pass_error(answer: Answer, body: bytes, reply: Reply) -> str:
     """Pass on an engine's error object; what is none is replaced by one."""
     if len(body) <= BACKEND_ERROR_BODY_MAX and _is_error_object(body):
         headers = _answer_headers(answer)
-        if answer.status == 503 and all(name != "retry-after" for name, _ in headers):
+        if answer.status == 503 and all(name != "retry-after" for name, _ in headers):  # never a bare 503
             headers = (*headers, *CODES["busy"].headers())
         reply.send(answer.status, body, headers=headers)
         return "backend_error"
@@ -305,8 +310,17 @@ def _answer_headers(answer: Answer) -> tuple[tuple[str, str], ...]:
         (name, value[:_HEADER_VALUE_MAX])
         for name, value in answer.headers
         if name in RESPONSE_HEADERS and name != "content-type"
+        if name != "retry-after" or _may_say_retry(answer.status, value)
     )
     return (*answer.proof.headers(), *passed)
+
+
+def _may_say_retry(status: int, value: str) -> bool:
+    """Whether a host's `Retry-After` is passed on: in seconds, not for ever, and only where waiting helps."""
+    seconds = value.strip()
+    if status not in WAITING_HELPS or not (seconds.isascii() and seconds.isdigit()) or len(seconds) > 9:
+        return False
+    return int(seconds) <= RETRY_AFTER_MAX
 
 
 def _refuse(reply: Reply, public: PublicError, *headers: tuple[str, str]) -> str:

@@ -69,8 +69,8 @@ def is_host_failure(error: BaseException) -> bool:
 
 
 def is_engine_failure(status: int) -> bool:
-    """Whether a status says that the host's engine is down. 503 says that it is busy, which is no failure."""
-    return status >= 500 and status != 503
+    """Whether a status says that the host's engine is down: 503 says that it is busy, 501 that it never learnt that."""
+    return status >= 500 and status not in (501, 503)
 
 
 class HostAnswer(Answer):

@@ -77,7 +77,7 @@ async def ask_in_turn(
         except HostRefusedError as error:
             last = BusyError("the host is busy") if error.code == Refusal.BUSY else error
         except (BusyError, TransportError, RemoteProtocolError, BackendError) as error:
-            if isinstance(error, BackendError) and not _other_host_may_answer(error):
+            if isinstance(error, BackendError) and not may_help_elsewhere(error.status, error.code):
                 raise
             last = error
         if _is_busy(last):
@@ -131,8 +131,9 @@ def _is_busy(error: SealmeshError) -> bool:
     return isinstance(error, BusyError) or (isinstance(error, BackendError) and error.status in (429, 503))
 
 
-def _other_host_may_answer(error: BackendError) -> bool:
-    return error.status >= 500 or error.status == 429 or error.code in _ELSEWHERE
+def may_help_elsewhere(status: int, code: str) -> bool:
+    """Whether another host may answer what one has failed at, by the status and code that it gave."""
+    return status >= 500 or status == 429 or code in _ELSEWHERE
 
 
 def _gives_more(other: Routed, than: Routed) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
 import pytest
 
-from sealmesh.api.errors import CLASSES, CODES, kind_of, public_error, reference, refusal, where_from
+from sealmesh.api.errors import CLASSES, CODES, HOST_CODES, kind_of, public_error, reference, refusal, where_from
 from sealmesh.errors import (
     BackendError,
     HostTooSlowError,
@@ -110,3 +111,37 @@ def test_where_from_names_the_place_and_not_the_words() -> None:
         said = where_from(error)
     assert said.startswith("ValueError at test_errors.py:")
     assert "secret" not in said
+
+
+def said_by_hosts() -> set[str]:
+    """Every code that is written in the code of hosts and engines."""
+    root = Path(__file__).parents[3] / "src" / "sealmesh"
+    found: set[str] = set()
+    for room in ("backend", "host", "sealed"):
+        for path in {*(root / room).rglob("*.py")} - {root / "backend" / "echo.py"}:  # it says what tests tell it
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                    continue
+                if node.func.id not in {"BackendError", "RequestError", "SealedError", "error_answer"}:
+                    continue
+                given = [*node.args[1:2], *(one.value for one in node.keywords if one.arg == "code")]
+                found |= {one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return found
+
+
+def test_every_code_of_a_host_is_in_the_table_and_on_the_page() -> None:
+    listed = {row.code for row in HOST_CODES}
+    assert len(listed) == len(HOST_CODES)
+    assert said_by_hosts() <= listed
+    assert listed - said_by_hosts() <= {"context_length_exceeded", "internal_error", "backend_error"}
+    page = PAGE.read_text()
+    for row in HOST_CODES:
+        assert f"| {row.status} | `{row.code}` | {row.meaning} | {'yes' if row.elsewhere else ''} |" in page
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 502, 503, 504])
+def test_waiting_is_advised_where_it_helps_and_nowhere_else(status: int) -> None:
+    helps = status in (429, 503)
+    assert (public_error(BackendError(status, "x", "y", retry_after_s=9)).retry_after_s == 9) is helps
+    assert (public_error(BackendError(status, "x", "y")).retry_after_s is not None) is (status == 503)
+    assert all((row.retry_after_s is None) is (row.status != 503) for row in CODES.values())

@@ -145,7 +145,7 @@ def test_a_huge_name_is_never_decoded() -> None:
     ).encode()
     tracemalloc.start()
     try:
-        assert parse(body).session == ""
+        assert parse(body).session.startswith("begins:")
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

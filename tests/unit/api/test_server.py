@@ -331,6 +331,41 @@ async def test_an_api_key_is_demanded_where_one_is_set() -> None:
         assert (await world.raw(world.post(chat(), "Authorization: Bearer k-2"))).status == 200
 
 
+async def test_two_keys_share_no_conversation_whatever_they_call_it() -> None:
+    """A23: who guesses how another's conversation began must not be served from its state."""
+    async with serving(api_keys=["k-1", "k-2"]) as world:
+        for body in (chat(), chat(user="u"), chat(prompt_cache_key="p")):
+            for key in ("k-1", "k-2", "k-1"):
+                assert (await world.raw(world.post(body, f"Authorization: Bearer {key}"))).status == 200
+            one, other, again = (request.session for request in world.asker.asked[-3:])
+            assert one == again != other
+            assert "" not in (one, other)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "passed"),
+    [
+        (429, "7", "7"),
+        (503, "7", "7"),
+        (400, "7", None),
+        (500, "7", None),
+        (503, "Sun, 22 Nov 2026", "1"),
+        (503, "86401", "1"),
+        (503, "9" * 999, "1"),
+        (429, "-1", None),
+    ],
+)
+async def test_a_hosts_retry_after_is_passed_on_where_it_helps(status: int, said: str, passed: str | None) -> None:
+    def script(_: object) -> ScriptedAnswer:
+        body = b'{"error":{"message":"m","type":"t","param":null,"code":"c"}}'
+        return ScriptedAnswer(
+            [body], status=status, headers=(("content-type", "application/json"), ("retry-after", said))
+        )
+
+    async with serving(script) as world:
+        assert (await world.raw(world.post(chat()))).headers.get("retry-after") == passed
+
+
 async def test_results_are_counted_and_reported_without_a_word_of_the_request() -> None:
     reported: list[str] = []
     async with serving(on_result=reported.append) as world:

@@ -191,3 +191,11 @@ async def test_an_asker_that_leaves_the_queue_gives_its_place_back() -> None:
         await world.settle()
         assert len(backend.asked) == 1
         assert (host.service._queue.running, host.service.open_exchanges) == (0, 0)
+
+
+async def test_an_engine_that_has_not_learnt_something_is_not_broken() -> None:
+    async with World.running() as world:
+        near = world.add("near", ScriptedBackend(b"{}", status=501))
+        far = world.add("far")
+        assert await ask(world) == far.id.hex()
+        assert world.directory.health(near.id).failures == 0
