@@ -28,7 +28,8 @@ def page() -> str:
     """The whole page."""
     os.environ["COLUMNS"] = "80"
     runner = CliRunner()
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    shown_ones = [command for command in app.registered_commands if command.callback and not command.hidden]
+    names = [command.name or command.callback.__name__ for command in shown_ones if command.callback]
     parts = [HEAD]
     for arguments in [[], *([name] for name in names)]:
         title = " ".join(["sealmesh", *arguments])

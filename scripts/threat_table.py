@@ -130,8 +130,25 @@ ATTACKS = {
             "attestation/envelope.py:Envelope",
         ),
     ),
-    "A14": Attack("hostile `sitecustomize`, `.pth`, `PYTHONPATH`, `LD_PRELOAD` on the host at start"),
-    "A15": Attack("debugger, `/proc/PID/mem`, core dump, swap of the host process by the same user"),
+    "A14": Attack(
+        "hostile `sitecustomize`, `.pth`, `PYTHONPATH`, `LD_PRELOAD` on the host at start",
+        (
+            "cli/handover.py:start_anew",
+            "cli/boot.py:package_folders",
+            "hardening/reexec.py:isolated_command",
+            "hardening/reexec.py:scrub",
+            "hardening/environment.py:look_at_libraries",
+        ),
+    ),
+    "A15": Attack(
+        "debugger, `/proc/PID/mem`, core dump, swap of the host process by the same user",
+        (
+            "hardening/linux.py:apply_not_dumpable",
+            "hardening/linux.py:apply_no_core_dumps",
+            "hardening/linux.py:look_at_tracer",
+            "hardening/memory.py:LockedBytes",
+        ),
+    ),
     "A16": Attack(
         "a stranger without a valid membership, or with a revoked, expired or copied one",
         (

@@ -300,6 +300,27 @@ def bench(
 
 
 @app.command()
+def doctor(home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Look at the set-up and the protection, and attack a process of its own.
+
+    Exit codes: 0 what should hold holds, 1 an attack worked that should not, 2 usage.
+    """
+    from sealmesh.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(home, as_json=json))
+
+
+@app.command(hidden=True)
+def victim(
+    folder: Annotated[Path, typer.Argument()], no_hardening: Annotated[bool, typer.Option("--no-hardening")] = False
+) -> None:
+    """Hold a marker and wait: what `sealmesh doctor` attacks."""
+    from sealmesh.doctor.victim import run_victim
+
+    raise typer.Exit(run_victim(folder, unhardened=no_hardening))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)

@@ -24,7 +24,7 @@ _TICKET_OPTION = "--join"
 #: Commands that take a ticket.
 JOINING = frozenset({"serve", "client"})
 #: Commands whose process holds a key, a ticket or prompts: they are started isolated.
-HOLDING_SECRETS = JOINING | {"chat", "ticket"}
+HOLDING_SECRETS = JOINING | {"chat", "ticket", "victim"}
 #: For developers: nothing is put in force, and the posture says so.
 UNHARDENED = "--no-hardening"
 #: What a pipe holds at least, so that a write does not wait for a reader (macOS); a ticket is far smaller.
@@ -81,8 +81,7 @@ def plan(
     if isolate:
         from sealmesh.hardening.reexec import isolated_command, scrub
 
-        boot = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
-        command = isolated_command(sys.executable, boot, kept, left)
+        command = isolated_command(sys.executable, _boot_file(), kept, left)
         left = scrub(left)[0]
     return Handover(command, left, ticket or "", origin)
 
@@ -130,11 +129,20 @@ def is_the_command(program: str) -> bool:
     return os.path.basename(program) == "sealmesh" or os.path.abspath(program) == os.path.join(here, "__main__.py")
 
 
+def has_restarted() -> bool:
+    """Whether this process was restarted already. What undoes the isolation would do so each time, without an end."""
+    return getattr(sys.modules["__main__"], "__file__", None) == _boot_file()
+
+
+def _boot_file() -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+
+
 def start_anew() -> None:
     """Start this process anew, if a ticket is in sight or it is not isolated yet. Does not return then."""
     from sealmesh.hardening.reexec import is_isolated
 
-    isolate = bool(sys.executable) and not is_isolated() and is_the_command(sys.argv[0])
+    isolate = bool(sys.executable) and not is_isolated() and is_the_command(sys.argv[0]) and not has_restarted()
     found = plan(sys.argv[1:], sys.orig_argv, os.environ, isolate=isolate)
     if found is None:
         return
