@@ -71,6 +71,10 @@ class Mesh:
             ticket=ready.get("ticket", ""),
         )
 
+    def next_home(self, command: str) -> Path:
+        """The home of the node that is started next."""
+        return self.root / f"{command}-{self._count + 1}"
+
     def ticket_file(self, ticket: str) -> Path:
         """A file that holds a ticket."""
         path = self.root / f"ticket-{self._count}"

@@ -1,0 +1,110 @@
+"""`--require-attested-hosts` by real processes over QUIC, with emulated TPMs whose CA the asker's policy names, or not."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.acceptance.conftest import Mesh, Node, wait_until_usable
+
+from kit.swtpm import SoftwareTpm
+
+pytestmark = [pytest.mark.process, pytest.mark.swtpm, pytest.mark.xdist_group("attested")]
+
+PROMPT = "the asparagus is under the third bridge"
+
+
+def host_with(mesh: Mesh, tpm: SoftwareTpm, ticket: str = "") -> Node:
+    """A host that staples what stands between its chip's certificate and the maker's root."""
+    folder = mesh.next_home("serve") / "endorsements"
+    folder.mkdir(mode=0o700, parents=True)
+    folder.parent.chmod(0o700)
+    (folder / "tpm-issuers.pem").write_bytes(tpm.authority.issuers)
+    return mesh.host("--backend", "echo:", "--tpm", str(tpm.path), ticket=ticket)
+
+
+def policy_file(path: Path, roots: bytes = b"", max_age: int = 600) -> Path:
+    text = f"max_age = {max_age}\n"
+    if roots:
+        text += f"[tpm]\nextra_roots = [{json.dumps(roots.decode())}]\n"
+    path.write_text(text)
+    return path
+
+
+def ask(node: Node) -> httpx.Response:
+    body = {"model": "echo", "messages": [{"role": "user", "content": PROMPT}]}
+    return httpx.post(f"{node.api_url}/v1/chat/completions", json=body, timeout=20)
+
+
+def ask_until(node: Node, code: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    """Ask until the answer is an error of that code; returns the error object."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = ask(node)
+        error = {} if answer.status_code == 200 else answer.json()["error"]
+        if error.get("code") == code:
+            return error
+        assert time.monotonic() < deadline, (answer.status_code, error)
+
+
+def failed(error: dict[str, Any], host: Node) -> dict[str, str]:
+    return {one["id"]: one["status"] for one in error["failed_factors"][host.endpoint_id]}
+
+
+def test_one_good_host_works_until_its_chip_is_stopped(mesh: Mesh, two_tpms: list[SoftwareTpm]) -> None:
+    """The scenario of the seed, and both sides of the policy's roots."""
+    tpm, _ = two_tpms
+    good = host_with(mesh, tpm)
+    soft = mesh.host("--backend", "echo:", ticket=good.ticket)
+    roots = tpm.authority.roots
+    trusting = mesh.client(
+        good.ticket,
+        "--require-attested-hosts",
+        "--policy",
+        str(policy_file(mesh.root / "trusting.toml", roots, max_age=4)),
+        record=True,
+    )
+    wait_until_usable(trusting, "echo")
+
+    # The chat works, by the good host only, and says what that host is.
+    for _ in range(4):
+        answer = ask(trusting)
+        assert answer.status_code == 200
+        assert answer.headers["x-sealmesh-host"] == good.endpoint_id
+        assert answer.headers["x-sealmesh-tier"] == "hardware-rooted"
+    peers = {peer["endpoint_id"]: peer for peer in trusting.status()["peers"]}
+    assert peers[good.endpoint_id]["refused"] == []
+    assert any("vendor_chain: no hardware vendor" in one for one in peers[soft.endpoint_id]["refused"])
+
+    # Who does not name the CA refuses both, for what each lacks.
+    stranger = mesh.client(
+        good.ticket, "--require-attested-hosts", "--policy", str(policy_file(mesh.root / "strange.toml")), record=True
+    )
+    error = ask_until(stranger, "no_attested_host")
+    assert failed(error, good)["vendor_chain"] == "fail"
+    assert failed(error, soft)["vendor_chain"] == "absent"
+    assert mesh.sealed_streams(stranger) == 0
+
+    # Without the flag the same mesh works, and the header says the tier.
+    lenient = mesh.client(good.ticket)
+    wait_until_usable(lenient, "echo")
+    assert ask(lenient).headers["x-sealmesh-tier"] == "self-asserted"
+
+    # Its chip is stopped: out by the rules, and nothing is sent any more.
+    tpm.stop()
+    error = ask_until(trusting, "no_attested_host")
+    assert failed(error, good)["freshness"] == "fail"
+    assert "it can make no evidence now" in error["refused"][good.endpoint_id]
+    sent = mesh.sealed_streams(trusting)
+    assert ask(trusting).status_code == 403
+    assert mesh.sealed_streams(trusting) == sent
+    for client in (trusting, stranger):
+        assert PROMPT.encode() not in mesh.recorded(client)
+    # And in again with its chip, which is the one that it was.
+    tpm.start()
+    wait_until_usable(trusting, "echo")
+    assert ask(trusting).headers["x-sealmesh-tier"] == "hardware-rooted"
