@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from fuzz.harness import TESTVECTORS, Harness, Target
+from fuzz.harness import TESTVECTORS, Harness, Target, holds
 
-from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost
+from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost, judge
 from kit.evidence import BOUND, given
 from kit.tpm import Firmware, ModelTpm, Vendor, der, p256, pem
 from sealmesh.attestation.appraise import appraise_raw_untrusted, appraise_saved_untrusted
@@ -18,7 +18,7 @@ from sealmesh.attestation.proof import SavedProof
 from sealmesh.attestation.statement import binding
 from sealmesh.attestation.vendors import apple_app_attest
 from sealmesh.attestation.vendors.raw import RawInput
-from sealmesh.attestation.vendors.tpm import RAW_KIND
+from sealmesh.attestation.vendors.tpm import KIND, RAW_KIND, TYPE
 from sealmesh.attestation.vendors.tpm.certificates import (
     Use,
     parse_certificates_untrusted,
@@ -33,6 +33,7 @@ from sealmesh.attestation.vendors.tpm.structures import (
     parse_quote_untrusted,
     verify_signature_untrusted,
 )
+from sealmesh.attestation.verifier import HostVerdict, Verifier
 from sealmesh.attesters.tpm.client import Tpm
 from sealmesh.attesters.tpm.wire import parse_response_untrusted
 from sealmesh.errors import AttesterError, VerificationError
@@ -156,7 +157,34 @@ def _asks(data: bytes) -> None:
 
 _GOOD = bytes.fromhex("8001 00000013 00000000 00 00000006 00000000".replace(" ", ""))
 
+_VERIFIER = Verifier(policy=_TRUSTING, registry={TYPE: KIND})
+
+
+def _certified(host_statement: bytes) -> bytes:
+    record = TpmEvidence(ak_public=_TPM.ak_public, parts=_TPM.quote(binding(host_statement))).to_record()
+    ak, ca = (Record(type=kind, data=data, role=Role.ENDORSEMENT) for kind, data in ((TYPE_AK, _AK), (TYPE_CA, _CA)))
+    return Envelope(records={"tpm2": record, "ak": ak, "ca": ca}).encode()
+
+
+def _live() -> HostVerdict:
+    answer = ProvenHost().answer()
+    return judge(ProvenHost(), replace(answer, envelope=_certified(answer.host_statement)), verifier=_VERIFIER)
+
+
+_VERDICT = _live()
+_LATER = ProvenHost().statement(NOW + 300).encode()
+
+
+def _extend(data: bytes) -> None:
+    extended = _VERIFIER.extend_untrusted(_VERDICT, _LATER, data, now=NOW + 301)
+    holds(extended is None or extended.confirmed_at <= NOW + 301)
+
+
+_TPM.clock += 300_000
+_STANDING = _certified(_LATER)
+
 HARNESS = Harness(
+    extension=Target(_extend, _REFUSES, [_STANDING]),
     record=Target(lambda data: _judge(replace(_RECORD, data=data)), _REFUSES, [_RECORD.data]),
     ek=Target(lambda data: _judge(_RECORD, ek=data), _REFUSES, [_EK]),
     ak=Target(lambda data: _judge(_RECORD, ak=data), _REFUSES, [_AK]),

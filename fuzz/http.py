@@ -17,6 +17,7 @@ from sealmesh.backend.responses import Answered, response_from_chat_untrusted
 from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
 from sealmesh.backend.responses_request import chat_from_responses_untrusted
 from sealmesh.backend.usage_events import CountsRemover
+from sealmesh.console.pins import parse_pin_untrusted
 from sealmesh.errors import BackendError, BusyError, RemoteProtocolError
 from sealmesh.host.rebuild import rebuild_request_untrusted
 from sealmesh.wire.operations import Operation
@@ -135,5 +136,8 @@ HARNESS = Harness(
     turn=Target(_turn, (RemoteProtocolError,), [_RESPONSE_EVENTS]),
     turn_whole=Target(_turn_whole, (RemoteProtocolError,), [_RESPONSE]),
     links=Target(refuse_links_untrusted, _REFUSES, [_LINKED, _JSON]),
+    pin=Target(
+        parse_pin_untrusted, _REFUSES, [b'{"endpoint_id":"' + b"ab" * 32 + b'","fingerprint":"' + b"cd" * 32 + b'"}']
+    ),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )

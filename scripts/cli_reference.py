@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import typer
 from typer.testing import CliRunner
 
 from sealmesh.cli.app import app
@@ -31,7 +32,12 @@ def page() -> str:
     shown_ones = [command for command in app.registered_commands if command.callback and not command.hidden]
     names = [command.name or command.callback.__name__ for command in shown_ones if command.callback]
     parts = [HEAD]
-    for arguments in [[], *([name] for name in names)]:
+    groups = [
+        [group.name or "", *([command.name] if command.name else [])]
+        for group in app.registered_groups
+        for command in [typer.models.CommandInfo(), *(group.typer_instance or app).registered_commands]
+    ]
+    for arguments in [[], *([name] for name in names), *groups]:
         title = " ".join(["sealmesh", *arguments])
         shown = runner.invoke(app, [*arguments, "--help"], prog_name="sealmesh").stdout.rstrip()
         parts.append(f"## `{title}`\n\n```\n{shown}\n```\n")

@@ -57,6 +57,79 @@ class PeerStatus:
     connected: bool
     refused: tuple[str, ...]
     plain: bool = False
+    fingerprint: str = ""  # of the hardware key that it shows, hex: what `sealmesh trust` pins; "" where it shows none
+    vendor: str = ""  # whose chip that is, in our words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorStatus:
+    """One thing that was checked of a host (docs/explain/attestation.md, Factors)."""
+
+    number: int
+    id: str
+    status: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAttestation:
+    """A candidate host of a model: its evidence, the verdict on it, and whether it is used.
+
+    docs/reference/attestation.schema.json. Texts of the statement and the claims are the host's: escape before showing.
+
+    Attributes:
+        usable: Whether a request would be sent to it now.
+        waiting: Whether waiting may help where it is not.
+        refused: Why it is not used, in words.
+        failed_factors: What it fails, or lacks for the policy.
+        meaning: What the tier is worth, in words.
+        verified_at: When it answered this node's own nonce, Unix seconds; None without a verdict. So the next ones.
+        confirmed_at: When it last showed the same by its hardware's own order.
+        expires: When the verdict ends.
+        evidence_digest: SHA-256 of the evidence, hex: the header `x-sealmesh-evidence`.
+        proof: The evidence as a file for `sealmesh verify`, base64.
+    """
+
+    endpoint_id: str
+    name: str
+    usable: bool
+    waiting: bool
+    refused: tuple[str, ...]
+    failed_factors: tuple[FactorStatus, ...]
+    tier: str
+    meaning: str
+    code_measured: bool
+    operator_blind: str
+    vendor: str
+    fingerprint: str
+    factors: tuple[FactorStatus, ...]
+    claims: dict[str, str]
+    backend: str
+    measurement: str
+    accelerators: tuple[str, ...]
+    verified_at: float | None
+    confirmed_at: float | None
+    expires: float | None
+    evidence_digest: str
+    proof: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinStatus:
+    """A hardware key that a host is held to.
+
+    Attributes:
+        endpoint_id: Hex.
+        fingerprint: SHA-256 of the key, hex.
+        by: `hand`, or `first-use`.
+        at: When, Unix seconds.
+    """
+
+    endpoint_id: str
+    fingerprint: str
+    by: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +199,8 @@ class TokenStatus:
 class NodeStatus:
     """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`.
 
-    `attester` is what this node proves itself with, in words, and empty where it serves nothing. `keys_at_rest` is
+    `attester` is what this node proves itself with, in words, and empty where it serves nothing; `hardware_key` is the
+    fingerprint of the key that its chip answers with, hex, for `sealmesh trust` elsewhere. `keys_at_rest` is
     where its own keys lie: `file`, or `tpm` where a copy of the home is useless on another machine.
     """
 
@@ -144,4 +218,5 @@ class NodeStatus:
     asked: AskedStatus = field(default_factory=AskedStatus)
     served: ServedStatus | None = None
     attester: str = ""
+    hardware_key: str = ""
     keys_at_rest: str = "file"

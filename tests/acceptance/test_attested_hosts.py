@@ -1,20 +1,26 @@
-"""`--require-attested-hosts` by real processes over QUIC, with emulated TPMs whose CA the asker's policy names, or not."""
+"""`--require-attested-hosts` by real processes over QUIC, with emulated TPMs of a CA that the policy names, or not."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
 from kit.swtpm import SoftwareTpm
+from sealmesh.cli.processes import NodeProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.swtpm, pytest.mark.xdist_group("attested")]
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/reference/attestation.schema.json").read_text())
 PROMPT = "the asparagus is under the third bridge"
 
 
@@ -108,3 +114,70 @@ def test_one_good_host_works_until_its_chip_is_stopped(mesh: Mesh, two_tpms: lis
     tpm.start()
     wait_until_usable(trusting, "echo")
     assert ask(trusting).headers["x-sealmesh-tier"] == "hardware-rooted"
+
+
+def trust(home: Path, *arguments: str) -> tuple[int, Any, str]:
+    """`sealmesh trust … --json`: the exit code, what it printed, and its words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sealmesh", "trust", *arguments, "--json", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def test_pins_outlive_the_process_and_a_change_counts_at_once(mesh: Mesh, two_tpms: list[SoftwareTpm]) -> None:
+    tpm, _ = two_tpms
+    host = host_with(mesh, tpm)
+    policy = policy_file(mesh.root / "policy.toml", tpm.authority.roots)
+    policy.write_text('on_first_use = "pin"\n' + policy.read_text())
+    arguments = ["--require-attested-hosts", "--policy", str(policy), "--port", "0"]
+    client = mesh.client(host.ticket, *arguments)
+    wait_until_usable(client, "echo")
+    shown = host.status()["hardware_key"]
+    assert len(shown) == 64
+    # First use, because the policy says so; then by hand, the same key.
+    _, pins, _ = trust(client.home, "list")
+    assert [(pin["endpoint_id"], pin["fingerprint"], pin["by"]) for pin in pins] == [
+        (host.endpoint_id, shown, "first-use")
+    ]
+    code, pin, _ = trust(client.home, "add", host.endpoint_id[:12])
+    assert (code, pin["fingerprint"], pin["by"]) == (0, shown, "hand")
+    wait_until_usable(client, "echo")
+    # What was checked, for programs.
+    listing = httpx.get(f"{client.api_url}/v1/mesh/attestation/echo", timeout=10).json()
+    jsonschema.validate(listing, SCHEMA)
+    (entry,) = listing["data"]
+    assert (entry["usable"], entry["tier"], entry["fingerprint"]) == (True, "hardware-rooted", shown)
+    assert entry["meaning"].endswith("its owner can read prompts")
+    assert {one["id"]: one["status"] for one in entry["factors"]}["pin"] == "pass"
+    assert entry["evidence_digest"] == ask(client).headers["x-sealmesh-evidence"]
+    # Another key than the host's: refused from the next request on, and it says which is which.
+    assert trust(client.home, "add", host.endpoint_id, "ab" * 32)[0] == 0
+    assert ask(client).status_code in (403, 503)
+    error = ask_until(client, "no_attested_host")
+    assert failed(error, host)["pin"] == "fail"
+    assert f"{'ab' * 32} is pinned, it showed {shown}" in error["refused"][host.endpoint_id]
+    # The process ends and another begins on the same home: the pin is there, without a node too, and holds.
+    assert client.process.stop() == 0
+    assert [pin["fingerprint"] for pin in trust(client.home, "list")[1]] == ["ab" * 32]
+    with NodeProcess("client", home=client.home, arguments=arguments) as second:
+        ready = second.wait_for("ready")
+        again = replace(client, process=second, api_url=ready["api_url"], console_url=ready["console_url"])
+        assert failed(ask_until(again, "no_attested_host"), host)["pin"] == "fail"
+        assert trust(client.home, "remove", host.endpoint_id)[0] == 0
+        wait_until_usable(again, "echo")
+        assert trust(client.home, "list")[1][0]["by"] == "first-use"
+    assert trust(client.home, "remove", host.endpoint_id)[0] == 0
+    code, _, words = trust(client.home, "remove", host.endpoint_id)
+    assert (code, "No pin is held" in words) == (1, True)
+
+
+def test_a_node_says_at_the_start_what_the_flag_does_and_does_not(mesh: Mesh) -> None:
+    host = mesh.host("--backend", "echo:", "--require-attested-hosts")
+    said = " ".join(str(event.get("message")) for event in host.process.seen)
+    assert "hosts must prove what they are" in said
+    assert "does not stop their owners" in said
+    assert "=confidential does more" in said

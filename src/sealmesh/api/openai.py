@@ -27,7 +27,7 @@ from sealmesh.api.heads import RequestHead
 from sealmesh.api.kept import ResponseStore
 from sealmesh.api.reply import JSON, SSE, Reply
 from sealmesh.api.responses import Turn, require_previous
-from sealmesh.api.source import StatusSource
+from sealmesh.api.source import AttestationSource
 from sealmesh.client.asker import Answer, AppRequest, Asker, ModelListing
 from sealmesh.errors import BackendError, RemoteProtocolError, RoutingError, RoutingFault
 from sealmesh.limits import BACKEND_ERROR_BODY_MAX, HELD_ANSWER_MAX, HELD_TOTAL_MAX, RETRY_AFTER_MAX
@@ -48,7 +48,7 @@ class OpenAIHandler:
     Args:
         asker: Produces the answers.
         doorkeeper: Holds the API keys.
-        status: Where verdicts about peers are read, if the node has it.
+        attestations: Where verdicts about hosts are read, if the node has it.
         held_max: Bytes of one plain answer.
         held_total_max: Bytes of all plain answers at once.
     """
@@ -58,13 +58,13 @@ class OpenAIHandler:
         asker: Asker,
         *,
         doorkeeper: Doorkeeper,
-        status: StatusSource | None = None,
+        attestations: AttestationSource | None = None,
         held_max: int = HELD_ANSWER_MAX,
         held_total_max: int = HELD_TOTAL_MAX,
     ) -> None:
         self._asker = asker
         self._doorkeeper = doorkeeper
-        self._status = status
+        self._attestations = attestations
         self._held_max = held_max
         self._held = Budget(held_total_max)
         self._created = int(time.time())
@@ -148,13 +148,13 @@ class OpenAIHandler:
         }
 
     def _attestation(self, rest: str, reply: Reply) -> str:
-        """Each candidate host's verdict as this node sees it now."""
-        if self._status is None:
+        """Each candidate host's evidence, and the verdict on it as this node sees it now."""
+        if self._attestations is None:
             return _refuse(reply, CODES["not_supported"])
         name = urllib.parse.unquote(rest)
         if all(listing.name != name for listing in self._asker.models()):
             return _refuse(reply, public_error(RoutingError(RoutingFault.UNKNOWN_MODEL)))
-        hosts = [peer for peer in self._status.snapshot().peers if name in peer.models]
+        hosts = self._attestations.attestation(name)
         reply.send(200, msgspec.json.encode({"object": "list", "model": name, "data": hosts}))
         return OK
 

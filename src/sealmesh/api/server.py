@@ -11,7 +11,7 @@ from sealmesh.api.connection import HttpLimits
 from sealmesh.api.doors import Doorkeeper, require_safe_bind
 from sealmesh.api.http import HttpServer
 from sealmesh.api.openai import OpenAIHandler
-from sealmesh.api.source import StatusSource
+from sealmesh.api.source import AttestationSource
 from sealmesh.client.asker import Asker
 from sealmesh.limits import SHUTDOWN_GRACE_S
 
@@ -25,7 +25,7 @@ class ApiServer:
         asker: Produces the answers.
         bind: Address to listen on; `localhost` means 127.0.0.1.
         port: 0 picks a free one.
-        status: For `/v1/mesh/attestation/{model}`.
+        attestations: For `/v1/mesh/attestation/{model}`.
         api_keys: Bearer keys that open the API; demanded off loopback.
         tls: TLS context; demanded off loopback, unless `insecure_http`.
         insecure_http: The operator means plain HTTP off loopback.
@@ -43,7 +43,7 @@ class ApiServer:
         *,
         bind: str = LOOPBACK,
         port: int,
-        status: StatusSource | None = None,
+        attestations: AttestationSource | None = None,
         api_keys: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
         insecure_http: bool = False,
@@ -53,7 +53,7 @@ class ApiServer:
     ) -> None:
         address = require_safe_bind(bind, api_keys=api_keys, tls=tls, insecure_http=insecure_http)
         doorkeeper = Doorkeeper.build(names=allowed_hosts, api_keys=api_keys, secure=tls is not None)
-        self._handler = OpenAIHandler(asker, doorkeeper=doorkeeper, status=status)
+        self._handler = OpenAIHandler(asker, doorkeeper=doorkeeper, attestations=attestations)
         self._server = HttpServer(
             self._handler,
             address=address,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from sealmesh.status import NodeStatus
+from sealmesh.status import HostAttestation, NodeStatus
+
+
+class AttestationSource(Protocol):
+    """What hosts have shown a running node: `node.view.MeshView`."""
+
+    def attestation(self, model: str) -> tuple[HostAttestation, ...]:
+        """Return the evidence and the verdict of every other node that advertises a model."""
 
 
 class StatusSource(Protocol):

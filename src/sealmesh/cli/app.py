@@ -299,6 +299,56 @@ def bench(
     raise typer.Exit(run_bench(model, home, runs=runs, streams=streams, tokens=tokens, as_json=json))
 
 
+trust = typer.Typer(
+    help="Hold hosts to their hardware keys: a host that shows another key is refused.\n\n"
+    "Works on a running node, which takes the change at once, and on its home without one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(trust, name="trust")
+
+_Host = Annotated[
+    str, typer.Argument(metavar="HOST", help="Its endpoint id, or the beginning of it.", show_default=False)
+]
+
+
+@trust.command("add")
+def trust_add(
+    host: _Host,
+    fingerprint: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FINGERPRINT]",
+            help="SHA-256 of its hardware key; without it, of the one that it shows now.",
+            show_default=False,
+        ),
+    ] = None,
+    home: o.HomeFolder = None,
+    json: o.Json = False,
+) -> None:
+    """Pin a host's hardware key by hand, in place of an earlier one."""
+    from sealmesh.cli.trust import add_pin
+
+    raise typer.Exit(add_pin(host, fingerprint, home, as_json=json))
+
+
+@trust.command("list")
+def trust_list(home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Show the pins, and whether a person or first use made them."""
+    from sealmesh.cli.trust import list_pins
+
+    raise typer.Exit(list_pins(home, as_json=json))
+
+
+@trust.command("remove")
+def trust_remove(host: _Host, home: o.HomeFolder = None, json: o.Json = False) -> None:
+    """Let a host show any hardware key again."""
+    from sealmesh.cli.trust import remove_pin
+
+    raise typer.Exit(remove_pin(host, home, as_json=json))
+
+
 @app.command()
 def doctor(home: o.HomeFolder = None, json: o.Json = False) -> None:
     """Look at the set-up and the protection, and attack a process of its own.

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from sealmesh.attestation.words import tier_words
 from sealmesh.cli.failures import describe
 from sealmesh.cli.node_api import NodeApi
-from sealmesh.cli.terminal import AnswerEscaper, Tone, escape_peer_text, say, short_id, tier_words
+from sealmesh.cli.terminal import AnswerEscaper, Tone, escape_peer_text, say, short_id
 from sealmesh.errors import ConfigError, RequestError, SealmeshError
 from sealmesh.limits import MIB
 

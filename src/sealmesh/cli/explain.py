@@ -7,7 +7,8 @@ from typing import Final
 
 from sealmesh.attestation.appraise import Appraisal
 from sealmesh.attestation.factors import FactorId, OperatorBlind, Source, Status, Tier
-from sealmesh.cli.terminal import Tone, escape_peer_text, tier_words
+from sealmesh.attestation.words import tier_words
+from sealmesh.cli.terminal import Tone, escape_peer_text
 
 _SHOWN_MAX: Final = 400  # characters of a reason or a claim
 
@@ -53,11 +54,9 @@ _STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red"
 
 def shown_tier_words(appraisal: Appraisal) -> str:
     """What the tier is worth, with the maker's name where one is known."""
-    words = tier_words(appraisal.tier.label, appraisal.operator_blind.value)
     vendor = appraisal.claims.get("vendor", "")  # of a TPM, by the names of the policy
-    maker = escape_peer_text(
-        _MAKERS.get(appraisal.kind) or (vendor.capitalize() if len(vendor) > 3 else vendor.upper())
-    )
+    words = tier_words(appraisal.tier.label, appraisal.operator_blind.value, vendor=vendor)
+    maker = _MAKERS.get(appraisal.kind, "")
     return words.replace("a genuine vendor's chip", f"a genuine {maker} chip") if maker else words
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from sealmesh.attestation.words import tier_words
 from sealmesh.cli.node_api import NodeApi
-from sealmesh.cli.terminal import REASON_SHOWN_MAX, Tone, escape_peer_text, short_id, table, tier_words
+from sealmesh.cli.terminal import REASON_SHOWN_MAX, Tone, escape_peer_text, short_id, table
 
 _SHOWN_CONTROLS: Final = 8  # names of controls in a line; the rest is counted
 _SHOWN_MODELS: Final = 3  # names in a cell; the rest is counted
@@ -75,6 +76,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         ("roles", ", ".join(_shown(role) for role in _list(status, "roles"))),
         ("up", span(status.get("uptime_s"))),
         *([("proven by", _text(status, "attester"))] if status.get("attester") else []),
+        *([("hw key", _text(status, "hardware_key", most=64))] if status.get("hardware_key") else []),
         ("keys", "sealed to this machine's TPM" if status.get("keys_at_rest") == "tpm" else "in files of the home"),
         ("hardening", posture_words(_map(status, "posture"))),
         ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
@@ -180,8 +182,10 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
         if posture:
             says.append(f"  {short_id(str(peer.get('endpoint_id', '')))} says of itself: {posture_words(posture)}")
     headings = ("HOST", "NAME", "MODELS", "TIER", "SEALED", "EVIDENCE", "PATH")
-    kinds = {(str(peer.get("tier", "")), str(peer.get("operator_blind", "no"))) for peer in peers}
-    meanings = [f"  {_shown(tier)}: {tier_words(tier, blind)}" for tier, blind in sorted(kinds)]
+    kinds = {tuple(str(peer.get(name, "")) for name in ("tier", "operator_blind", "vendor")) for peer in peers}
+    meanings = [
+        f"  {_shown(tier)}: {tier_words(tier, blind or 'no', vendor=vendor)}" for tier, blind, vendor in sorted(kinds)
+    ]
     return [
         *table(headings, rows, tone),
         *notes,

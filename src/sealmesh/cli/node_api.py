@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,37 @@ class NodeApi:
             raise RemoteProtocolError("the node's list of models is none")
         return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
+    def pins(self) -> list[dict[str, Any]]:
+        """`/api/pins`.
+
+        Raises:
+            ConfigError: The node runs without a console.
+            TransportError: It does not answer.
+            RequestError, BackendError: It answered with an error.
+        """
+        listed = as_object(self._change("GET", "/api/pins")).get("pins")
+        if not isinstance(listed, list):
+            raise RemoteProtocolError("the node's list of pins is none")
+        return [entry for entry in listed if isinstance(entry, dict)]
+
+    def pin(self, endpoint_id: bytes, fingerprint: bytes | None) -> dict[str, Any]:
+        """Pin a host's hardware key: this one, or the one that it shows now. Raises as `pins`."""
+        wanted = {"endpoint_id": endpoint_id.hex(), "fingerprint": fingerprint.hex() if fingerprint else None}
+        return as_object(self._change("POST", "/api/pins", json.dumps(wanted).encode()))
+
+    def unpin(self, endpoint_id: bytes) -> None:
+        """Take a pin away. Raises as `pins`; a RequestError with `not_found` where there is none."""
+        self._change("DELETE", f"/api/pins/{endpoint_id.hex()}")
+
+    def _change(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        if self.state.console_url is None:
+            raise ConfigError(
+                "the node runs with --headless, and its pins are changed through the console: stop it, change "
+                "them, and start it again"
+            )
+        headers = {"x-sealmesh-token": self.state.token.reveal()}
+        return self._ask(self.state.console_url, method, path, headers=headers, body=body)
+
     def chat(self, body: Mapping[str, object]) -> ChatAnswer:
         """Start `/v1/chat/completions`; the caller reads and closes the answer.
 
@@ -74,9 +106,14 @@ class NodeApi:
         return {"authorization": f"Bearer {self._key}"}
 
     def _get(self, base: str, path: str) -> bytes:
+        return self._ask(base, "GET", path, headers=self._headers())
+
+    def _ask(
+        self, base: str, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> bytes:
         connection = connect(base, STATUS_TIMEOUT_S)
         try:
-            connection.request("GET", path, headers=self._headers())
+            connection.request(method, path, body=body, headers=dict(headers))
             with connection.getresponse() as response:
                 content = response.read(ANSWER_MAX + 1)
         except (OSError, http.client.HTTPException) as error:

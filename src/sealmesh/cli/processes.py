@@ -57,6 +57,11 @@ class NodeProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def seen(self) -> tuple[dict[str, Any], ...]:
+        """The events that `wait_for` has passed by."""
+        return tuple(self._seen)
+
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it was asked for above
         for line in self._process.stdout:

@@ -130,34 +130,3 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], tone: Tone) ->
 def say(text: str) -> None:
     """A line for people: on stderr, so that stdout stays for what was asked."""
     print(text, file=sys.stderr, flush=True)
-
-
-# --- words for tiers (ATTESTATION.md: what it proves is said wherever a tier is shown) --------------------
-
-TIER_WORDS: Final[Mapping[str, str]] = {
-    "none": "nothing was proven; its owner can read prompts",
-    "self-asserted": "a software key answered; its owner can read prompts",
-    "pinned": "the key that you pinned answered; its owner can read prompts",
-    "hardware-rooted": "a genuine vendor's chip answered for this host; its owner can read prompts",
-    "confidential": "listed code in a confidential machine answered",
-    "local": "this node's own model; the prompt did not leave this machine's process",
-}
-
-
-def tier_words(tier: str, operator_blind: str | None = None) -> str:
-    """What a tier is worth, in words.
-
-    Args:
-        tier: Its label.
-        operator_blind: `no` or `software`; None where it is not known here.
-    """
-    words = TIER_WORDS.get(tier, "a tier that this version does not know; treat it as none")
-    if tier != "confidential":
-        return words
-    match operator_blind:
-        case "software":
-            return f"{words}; its owner cannot read prompts by software alone, whoever opens the machine can"
-        case None:
-            return f"{words}; `sealmesh hosts` says whether its owner can read prompts"
-        case _:
-            return f"{words}; its owner can read prompts"

@@ -92,9 +92,9 @@ class HostVerifier:
         self._random = random
         self._sleep = sleep
         self._keys_floor = keys_floor
-        self._suites = suites or ForgetfulSuites()
-        self._pins = pins or NoPins()
-        activations = activations or ActivationMemory()
+        self._suites = ForgetfulSuites() if suites is None else suites  # an empty one is one too
+        self._pins = NoPins() if pins is None else pins
+        activations = ActivationMemory() if activations is None else activations
         verifier = verifier or Verifier(
             policy=policy, find_pin=self._pins.find_pin, registry=live_registry(activations.holds)
         )
@@ -194,6 +194,11 @@ class HostVerifier:
         """The live verdict on a host, accepted by the policy or not."""
         host = self._hosts.get(endpoint_id)
         return None if host is None else host.verdict
+
+    def fingerprint(self, endpoint_id: bytes) -> bytes | None:
+        """Of the hardware key that a host showed last, accepted or not; None where there was none to be pinned."""
+        host = self._hosts.get(endpoint_id)
+        return None if host is None or host.last is None else host.last.fingerprint
 
     def export(self, endpoint_id: bytes) -> bytes | None:
         """The evidence for the verdict as a file that a stranger can check (`sealmesh verify`)."""

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import importlib.resources
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -22,6 +23,8 @@ from sealmesh.api.http import HttpServer
 from sealmesh.api.reply import SSE, Reply
 from sealmesh.api.source import StatusSource
 from sealmesh.console.metrics import CONTENT_TYPE, render
+from sealmesh.console.pins import PATH as PINS
+from sealmesh.console.pins import PinDesk, parse_hex_untrusted, parse_pin_untrusted
 from sealmesh.errors import ConfigError
 from sealmesh.limits import CONSOLE_BODY_MAX, CONSOLE_CONNECTIONS_MAX, EVENTS_KEEPALIVE_S, SHUTDOWN_GRACE_S
 from sealmesh.status import NodeStatus
@@ -54,6 +57,7 @@ class ConsoleHandler:
         status: Where the node's status is read.
         token: What changing demands; "" refuses every change.
         stop: Asks the node to stop; None where that is not offered.
+        pins: Where pins are read and changed; None where that is not offered.
         keepalive_s: The event stream says something at least this often.
     """
 
@@ -63,11 +67,13 @@ class ConsoleHandler:
         *,
         token: str,
         stop: Callable[[], None] | None,
+        pins: PinDesk | None = None,
         keepalive_s: float = EVENTS_KEEPALIVE_S,
     ) -> None:
         self._status = status
         self._token = token.encode()
         self._stop = stop
+        self._pins = pins
         self._keepalive_s = keepalive_s
         self.stopping = asyncio.Event()
         folder = importlib.resources.files("sealmesh.console") / "static"
@@ -113,6 +119,8 @@ class ConsoleHandler:
             return await self._events(head, reply)
         if head.path == "/api/stop":
             return self._stop_node(reply)
+        if head.path.startswith(PINS):
+            return await self._change_pins(request, reply)
         page, kind = self._pages[head.path]
         reply.send(200, page, content_type=kind, headers=_PAGE_HEADERS)
         return OK
@@ -120,7 +128,28 @@ class ConsoleHandler:
     def _allowed(self, path: str) -> str:
         if path in self._pages or path in ("/api/status", "/api/events", "/metrics"):
             return "GET, HEAD, OPTIONS"
+        if path == PINS:
+            return "GET, HEAD, POST, OPTIONS"
+        if path.startswith(f"{PINS}/"):
+            return "DELETE, OPTIONS"
         return "POST, OPTIONS" if path == "/api/stop" else ""
+
+    async def _change_pins(self, request: HttpRequest, reply: Reply) -> str:
+        """The pins, one more, or one less; a change is in force when it is answered."""
+        if self._pins is None:
+            return _refuse(reply, CODES["not_supported"])
+        match request.head.method:
+            case "POST":
+                endpoint_id, fingerprint = parse_pin_untrusted(request.body)
+                reply.send(200, msgspec.json.encode(await self._pins.add(endpoint_id, fingerprint)))
+            case "DELETE":
+                endpoint_id = parse_hex_untrusted(request.head.path.removeprefix(f"{PINS}/"))
+                if not await self._pins.remove(endpoint_id):
+                    return _refuse(reply, replace(CODES["not_found"], message="No pin is held for this host."))
+                reply.send(200, b'{"removed":true}')
+            case _:
+                reply.send(200, msgspec.json.encode({"pins": self._pins.pins()}))
+        return OK
 
     def _stop_node(self, reply: Reply) -> str:
         if self._stop is None:
@@ -187,6 +216,7 @@ class ConsoleServer:
         port: 0 picks a free one.
         token: The local token; changing demands it in `x-sealmesh-token`.
         stop: Called for `POST /api/stop`.
+        pins: For `/api/pins`.
         bind: A loopback address; the console is never offered to a network.
         allowed_hosts: More names that may stand in the Host header.
         bounds: What browsers may send and hold.
@@ -203,6 +233,7 @@ class ConsoleServer:
         port: int,
         token: str,
         stop: Callable[[], None] | None = None,
+        pins: PinDesk | None = None,
         bind: str = LOOPBACK,
         allowed_hosts: Collection[str] = (),
         bounds: HttpLimits | None = None,
@@ -210,7 +241,7 @@ class ConsoleServer:
     ) -> None:
         if not is_loopback(bind):
             raise ConfigError(f"the console listens on loopback only, not on {bind}")
-        self._handler = ConsoleHandler(status, token=token, stop=stop, keepalive_s=keepalive_s)
+        self._handler = ConsoleHandler(status, token=token, stop=stop, pins=pins, keepalive_s=keepalive_s)
         self._server = HttpServer(
             self._handler,
             address=LOOPBACK if bind == "localhost" else bind,

@@ -40,6 +40,7 @@ from sealmesh.limits import SHUTDOWN_GRACE_S
 from sealmesh.mesh.driver import GossipDriver
 from sealmesh.mesh.link import Link
 from sealmesh.mesh.links import Links
+from sealmesh.node.attested import own_hardware_key
 from sealmesh.node.clock import elapsed, now
 from sealmesh.node.evidence import EvidenceSaver
 from sealmesh.node.home import Home, MeshState, RunState
@@ -48,6 +49,7 @@ from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
 from sealmesh.node.notices import NoticeKeeper
+from sealmesh.node.pins import PinKeeper
 from sealmesh.node.plain import PlainSide
 from sealmesh.node.publish import Identity, Publisher
 from sealmesh.node.pulse import PulseEndpoint
@@ -88,6 +90,7 @@ class Node:
         tpm: Path | None = None,
     ) -> None:
         self._settings = settings
+        self._own_key = ""
         self._attester_words = attester.words if attester is not None else ""
         self._tpm = tpm
         self._keys_at_rest = "tpm" if home.keys_are_sealed() else "file"
@@ -295,8 +298,15 @@ class Node:
             posture=self._host.posture if self._host else self._posture,
             uptime_s=elapsed() - self._started_at,
             attester=self._attester_words,
+            hardware_key=self._hardware_key(),
             keys_at_rest=self._keys_at_rest,
         )
+
+    def _hardware_key(self) -> str:
+        standing = self._host.prover.standing if isinstance(self._host, HostSide) else None
+        if standing is not None and not self._own_key:  # a chip's key stays while its process runs
+            self._own_key = own_hardware_key(standing.envelope)
+        return self._own_key
 
     # --- one run ------------------------------------------------------------------------------------------------------
 
@@ -341,14 +351,20 @@ class Node:
             self._asker,
             bind=settings.listen,
             port=settings.port,
-            status=self._board,
+            attestations=self._view,
             api_keys=keys,
             tls=_tls(settings),
             insecure_http=settings.insecure_http,
         )
         console = None
         if not settings.headless:
-            console = ConsoleServer(self._board, port=settings.console_port, token=token.reveal(), stop=self._stop.set)
+            console = ConsoleServer(
+                self._board,
+                port=settings.console_port,
+                token=token.reveal(),
+                stop=self._stop.set,
+                pins=PinKeeper(self._pins, shown=self._verifier.fingerprint, reconsider=self._verifier.reconsider),
+            )
         try:
             api_url = await api.start()
             console_url = await console.start() if console is not None else None

@@ -85,6 +85,8 @@ async def _run_node(
     suites: tuple[Suite, ...],
 ) -> None:
     policy = load_policy(settings)
+    if policy.minimum >= Tier.PINNED:
+        emit({"event": "policy", "minimum": policy.minimum.label, "message": policy_words(policy)})
     key, mesh, is_first_join = await asyncio.to_thread(_enter, settings, home)  # a chip may be asked for the keys
     attester = await _find_attester(settings, home, key, tpm, emit) if settings.serves else None
     try_port(settings.listen, settings.port)
@@ -164,6 +166,17 @@ def load_policy(settings: Settings) -> Policy:
     if settings.require_attested_hosts is not None:
         policy = policy.at_least(Tier.from_label(settings.require_attested_hosts))
     return policy
+
+
+def policy_words(policy: Policy) -> str:
+    """What a demand on hosts stops, and what it does not; said at each start that makes one."""
+    said = f"hosts must prove what they are: {policy.minimum.label} or better, before anything is sealed to them"
+    if policy.minimum < Tier.CONFIDENTIAL:
+        return (
+            f"{said}. This does not stop their owners, who can read prompts; "
+            "--require-attested-hosts=confidential does more"
+        )
+    return f"{said}. `sealmesh hosts` says of each whether its owner can read prompts; whoever opens a machine can"
 
 
 async def _start_backend(settings: Settings, emit: Emit, stack: contextlib.AsyncExitStack) -> Backend | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from sealmesh.attestation.pins import Pin
-from sealmesh.attestation.vendors.tpm.credential import Activation, ActivationMemory
+from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
 from sealmesh.errors import ConfigError
 from sealmesh.limits import PEERS_MAX
 from sealmesh.node.files import damaged, read_json, write_json
@@ -292,15 +292,13 @@ class ActivationStore(ActivationMemory):
             raise damaged(path, self._LOSS) from None
         super().__init__(known=known)
 
-    def settle_untrusted(self, activation: Activation, answer: bytes, now: float) -> None:
-        """See `ActivationMemory.settle_untrusted`; what is remembered is on the disk when this returns.
+    def _keep(self, now: float) -> None:
+        """Write down what is remembered; on the disk when this returns.
 
         Raises:
-            VerificationError: The answer does not hold.
             ConfigError: It could not be stored.
         """
         with self._lock:
-            super().settle_untrusted(activation, answer, now)
             document: dict[str, dict[str, float]] = {}
             for endorsement, name, until in self.entries():
                 if now < until:

@@ -14,10 +14,20 @@ from sealmesh.gossip.record import Summary
 from sealmesh.gossip.table import Entry
 from sealmesh.host.serve import HostCounters
 from sealmesh.identity.grants import Role
+from sealmesh.node.attested import attestation_of
 from sealmesh.node.plain import CAPABILITY as PLAIN
 from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.suites import Suite
-from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, ServedStatus, TokenStatus
+from sealmesh.status import (
+    ExchangeStatus,
+    HostAttestation,
+    MeshStatus,
+    ModelStatus,
+    NodeStatus,
+    PeerStatus,
+    ServedStatus,
+    TokenStatus,
+)
 from sealmesh.transport.base import EndpointAddress, PathKind
 
 _SEALED_PREFIX: Final = "sealed:"
@@ -125,6 +135,18 @@ class MeshView:
             if entry.summary.endpoint_id != self._own_id and not entry.summary.leaving
         )
 
+    def attestation(self, model: str) -> tuple[HostAttestation, ...]:
+        """The evidence and the verdict of every other node that advertises a model."""
+        found = []
+        for entry in sorted(self._entries(), key=lambda entry: entry.summary.endpoint_id):
+            summary, offer = entry.summary, offer_of(entry.summary)
+            if offer is None or summary.endpoint_id == self._own_id or model not in offer.models:
+                continue
+            shown = attestation_of(self._verifier, summary.endpoint_id, name=summary.name, now=self._now())
+            # A plain node has nothing to seal to, so nothing is ever asked of it.
+            found.append(replace(shown, refused=self._refusals(offer), waiting=False) if offer.plain else shown)
+        return tuple(found)
+
     def _peer(self, entry: Entry) -> PeerStatus:
         summary = entry.summary
         now = self._now()
@@ -148,6 +170,8 @@ class MeshView:
             evidence_age_s=round(max(0.0, now - verdict.confirmed_at), 1) if verdict else None,
             connected=link is not None,
             plain=offer is not None and offer.plain,
+            fingerprint=verdict.fingerprint.hex() if verdict and verdict.fingerprint else "",
+            vendor=verdict.claims.get("vendor", "") if verdict else "",
             refused=() if usable or offer is None else self._refusals(offer),
         )
 
@@ -174,6 +198,7 @@ def snapshot(
     posture: Mapping[str, str],
     uptime_s: float,
     attester: str = "",
+    hardware_key: str = "",
     keys_at_rest: str = "file",
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
@@ -218,5 +243,6 @@ def snapshot(
         if served is None
         else ServedStatus(open=served.open, done=served.done, refused_by_reason=dict(served.refused)),
         attester=attester,
+        hardware_key=hardware_key,
         keys_at_rest=keys_at_rest,
     )

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealmesh.attestation.factors import Tier
+from sealmesh.attestation.words import TIER_WORDS, tier_words
 from sealmesh.cli.terminal import (
-    TIER_WORDS,
     AnswerEscaper,
     Tone,
     escape_peer_text,
     short_id,
     table,
-    tier_words,
     width,
 )
 

@@ -33,6 +33,7 @@ from sealmesh.client.remembered import ForgetfulSuites
 from sealmesh.client.verify import HostVerifier
 from sealmesh.errors import ConfigError, TransportTimeoutError, VerificationError
 from sealmesh.identity.signed import Signed
+from sealmesh.node.stores import PinEntry, PinStore, SeenSuites
 from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Connection, Stream
 from sealmesh.transport.memory import MemoryNetwork
@@ -664,3 +665,26 @@ async def test_a_host_that_cannot_be_judged_costs_no_other_host_its_verdict(wher
         assert not world.verified(bad)
         assert world.verifier.refusals(bad.id) == ("this node failed in judging it",)
     assert "text of a peer" not in caplog.text
+
+
+async def test_a_memory_that_is_empty_yet_is_used_all_the_same(tmp_path) -> None:
+    """A list without entries is false to Python: a first host's suites and pin would be forgotten at once."""
+    world = World()
+    suites, pins = SeenSuites(tmp_path / "suites.json"), PinStore(tmp_path / "pins.json")
+    world.verifier = HostVerifier(
+        endpoint_id=VERIFIER_ID,
+        policy=world.policy,
+        connect=world._connect,
+        now=world.time.now,
+        elapsed=world.time.elapsed,
+        random=make_random(b"nonces"),
+        sleep=world.time.sleep,
+        suites=suites,
+        pins=pins,
+    )
+    host = world.add()
+    pins.add(PinEntry(endpoint_id=host.id, fingerprint=bytes(32), by="hand", at=1.0))
+    world.verifier.note_host(host.id)
+    async with world.running():
+        assert SeenSuites(tmp_path / "suites.json").best_suite(host.id) == 2
+        assert any(one.startswith("pin: ") for one in world.verifier.refusals(host.id))

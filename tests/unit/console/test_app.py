@@ -14,7 +14,7 @@ import pytest
 
 from sealmesh.console.app import PAGE_POLICY, ConsoleServer
 from sealmesh.errors import ConfigError
-from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, TokenStatus
+from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, PinStatus, TokenStatus
 
 STATUS = NodeStatus(
     version="0.1.0",
@@ -173,3 +173,65 @@ async def test_paths_and_methods_that_are_not_there() -> None:
 def test_the_console_is_never_offered_to_a_network(bind: str) -> None:
     with pytest.raises(ConfigError, match="loopback"):
         ConsoleServer(Source(), port=0, token="t", bind=bind)
+
+
+# --- pins -------------------------------------------------------------------------------------------------------------
+
+TOKEN = {"x-sealmesh-token": "local-token"}
+PIN = {"endpoint_id": "ef" * 32, "fingerprint": "01" * 32}
+
+
+class Desk:
+    """Pins in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[bytes, PinStatus] = {}
+
+    def pins(self) -> tuple[PinStatus, ...]:
+        return tuple(self.held.values())
+
+    async def add(self, endpoint_id: bytes, fingerprint: bytes | None) -> PinStatus:
+        shown = fingerprint or b"\x02" * 32
+        pin = PinStatus(endpoint_id=endpoint_id.hex(), fingerprint=shown.hex(), by="hand", at=1.0)
+        self.held[endpoint_id] = pin
+        return pin
+
+    async def remove(self, endpoint_id: bytes) -> bool:
+        return self.held.pop(endpoint_id, None) is not None
+
+
+async def test_pins_are_read_by_all_and_changed_with_the_token() -> None:
+    desk = Desk()
+    async with serving(Source(), pins=desk) as (client, _):
+        assert (await client.get("/api/pins")).json() == {"pins": []}
+        assert (await client.post("/api/pins", json=PIN)).json()["error"]["code"] == "token_required"
+        assert (await client.delete(f"/api/pins/{PIN['endpoint_id']}")).status_code == 403
+        assert desk.held == {}
+        made = await client.post("/api/pins", json=PIN, headers=TOKEN)
+        assert made.json() == {**PIN, "by": "hand", "at": 1.0}
+        shown = await client.post("/api/pins", json={"endpoint_id": "aa" * 32}, headers=TOKEN)
+        assert shown.json()["fingerprint"] == "02" * 32
+        assert len((await client.get("/api/pins")).json()["pins"]) == 2
+        path = f"/api/pins/{PIN['endpoint_id']}"
+        assert (await client.delete(path, headers=TOKEN)).json() == {"removed": True}
+        assert (await client.delete(path, headers=TOKEN)).status_code == 404
+        assert (await client.put("/api/pins", json=PIN, headers=TOKEN)).status_code == 405
+        assert (await client.options("/api/pins")).headers["allow"] == "GET, HEAD, POST, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{", b'{"endpoint_id": 1}', b'{"endpoint_id": "zz"}', b'{"endpoint_id": "' + b"a" * 63 + b'"}'],
+)
+async def test_what_is_no_pin(body: bytes) -> None:
+    desk = Desk()
+    async with serving(Source(), pins=desk) as (client, _):
+        answer = await client.post("/api/pins", content=body, headers=TOKEN)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+        assert (await client.delete("/api/pins/zz", headers=TOKEN)).status_code == 400
+    assert desk.held == {}
+
+
+async def test_a_node_without_pins_says_so() -> None:
+    async with serving(Source()) as (client, _):
+        assert (await client.get("/api/pins")).status_code == 501

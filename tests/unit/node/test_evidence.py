@@ -130,3 +130,37 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be made"):
         evidence_folder(tmp_path / "file")
+
+
+async def test_the_oldest_files_go_and_nothing_else(tmp_path: Path) -> None:
+    folder, verdicts = tmp_path / "evidence", Verdicts()
+    folder.mkdir(mode=0o700)
+    (folder / "notes.sealmesh").write_text("mine")
+    old = folder / evidence_name(OTHER.endpoint_id, NOW - 900)
+    old.write_bytes(b"of an earlier run")
+    saver = EvidenceSaver(folder, verdicts, maximum=2)
+    task = asyncio.create_task(saver.run())
+    try:
+        for step in range(3):
+            verdicts.know(HOST, NOW + step)
+            saver.note_change(HOST.endpoint_id)
+            async with asyncio.timeout(5):
+                while not (folder / evidence_name(HOST.endpoint_id, NOW + step)).exists():
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                while len(list(folder.iterdir())) > 3:
+                    await asyncio.sleep(0)
+    finally:
+        task.cancel()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"notes.sealmesh", *(evidence_name(HOST.endpoint_id, NOW + step) for step in (1, 2))}
+
+
+def test_a_folder_that_takes_nothing_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    # The world, not our code: root may write anywhere, so a folder's mode shows nothing here.
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(ConfigError, match=r"nothing can be written to .* \(No space left on device\)"):
+        evidence_folder(tmp_path / "evidence")

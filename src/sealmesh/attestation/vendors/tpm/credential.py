@@ -248,6 +248,10 @@ class ActivationMemory:
         while len(self._until) >= self._maximum:
             del self._until[next(iter(self._until))]
         self._until[pair] = now + self._lifetime
+        self._keep(now)
+
+    def _keep(self, now: float) -> None:
+        """Called when something new is remembered; a memory over restarts writes it down."""
 
     def holds(self, endorsement: bytes, name: bytes, now: float) -> bool:
         """Whether this verifier saw the chip of that endorsement key activate that attestation key."""
