@@ -9,16 +9,17 @@ import os
 import sys
 
 
-def package_folders(boot: str) -> list[str]:
+def package_folders(boot: str, executable: str) -> list[str]:
     """The folders that hold sealmesh and what it needs, in the order of the import path.
 
     Args:
         boot: The path of this file, in `PACKAGES/sealmesh/cli/`.
+        executable: The interpreter, in the `bin` of an environment.
     """
     import site  # its definitions; under -S none of its start files runs
 
     own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(boot))))
-    environment = os.path.dirname(os.path.dirname(sys.executable))
+    environment = os.path.dirname(os.path.dirname(executable))
     settings = _read_settings(os.path.join(environment, "pyvenv.cfg"))
     prefixes = [sys.base_prefix] if settings is None else [environment]
     if settings is not None and settings.get("include-system-site-packages") == "true":
@@ -49,15 +50,25 @@ def _read_settings(path: str) -> dict[str, str] | None:
         return None
 
 
-def start() -> None:
-    """Make the paths, harden this process, run the command."""
-    boot, removed, *arguments = sys.argv
+def prepare(boot: str, removed: str) -> None:
+    """Make the paths and harden this process: after this, anything may be loaded.
+
+    Args:
+        boot: The path of this file.
+        removed: The names of the variables that were taken out, parted by commas; "-" for none.
+    """
     _enter_environment()
-    sys.path += [folder for folder in package_folders(boot) if folder not in sys.path]
-    sys.argv = ["sealmesh", *arguments]
+    sys.path += [folder for folder in package_folders(boot, sys.executable) if folder not in sys.path]
     from sealmesh.hardening.process import harden_process
 
     harden_process(removed=[] if removed == "-" else removed.split(","))
+
+
+def start() -> None:
+    """Make the paths, harden this process, run the command."""
+    boot, removed, *arguments = sys.argv
+    prepare(boot, removed)
+    sys.argv = ["sealmesh", *arguments]
     from sealmesh.cli.main import main
 
     main()

@@ -34,8 +34,10 @@ _TRUNCATE: Final = 1 << 14  # since version 3
 #: Devices that programs write to as a matter of course, and those of accelerators and TPMs.
 DEVICES: Final = (
     "/dev/null", "/dev/tty", "/dev/ptmx", "/dev/pts",
-    "/dev/dri", "/dev/kfd", "/dev/nvidia-caps", "/dev/tpm0", "/dev/tpmrm0",
+    "/dev/dri", "/dev/kfd",
 )  # fmt: skip
+#: Others by the beginnings of their names: GPUs, TPMs, what a confidential guest asks for its report.
+_DEVICE_NAMES: Final = ("nvidia", "tpm", "sev-guest", "tdx_guest", "nsm")
 #: Where a confidential guest's report is asked for: folders are made there.
 _REPORTS: Final = "/sys/kernel/config/tsm/report"
 #: Anybody may write to these, so a refusal can only be ours. The first that is there is tried.
@@ -86,7 +88,7 @@ def _devices() -> Iterator[Path]:
     for name in DEVICES:
         yield Path(name)
     with contextlib.suppress(OSError):
-        yield from (Path("/dev") / name for name in sorted(os.listdir("/dev")) if name.startswith(("nvidia", "tpm")))  # noqa: PTH208 - names only
+        yield from (path for path in Path("/dev").iterdir() if path.name.startswith(_DEVICE_NAMES))
 
 
 def _allow_if_there(ruleset: int, path: Path, wanted: int) -> None:

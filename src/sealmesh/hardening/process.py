@@ -63,6 +63,9 @@ def confine_process(
         note: What is worth knowing about them.
         runs_a_model: Whether the libraries of an accelerator may be loaded.
     """
+    from sealmesh.hardening.memory import hide_key_pages
+
+    hide_key_pages()
     found = [look_at_key_memory()]
     if platform_here() is Platform.LINUX:
         from sealmesh.hardening import linux
@@ -96,9 +99,13 @@ def unhardened_process(reason: str) -> Posture:
 
 def look_at_key_memory() -> Finding:
     """Whether a page for keys can be kept out of swap now: tried."""
-    from sealmesh.hardening.memory import can_lock_memory  # loads a library, after the libraries were looked at
+    from sealmesh.hardening.memory import LockedBytes  # loads a library, after the libraries were looked at
 
-    if can_lock_memory():
+    page = LockedBytes(32)
+    page.wipe()
+    if page.hidden:
+        return on(Control.KEY_MEMORY, "memfd_secret: not even root reads it through /proc")
+    if page.locked:
         return on(Control.KEY_MEMORY)
     return off(Control.KEY_MEMORY, "the system's limit on locked memory is spent")
 
