@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from sealmesh.cli.processes import NodeProcess
+
+if TYPE_CHECKING:
+    from tests.acceptance.client_mesh import ClientMesh
+
+    from sealmesh.backend.models import ModelFile
 
 
 @dataclass
@@ -138,6 +144,15 @@ def mesh() -> Iterator[Mesh]:
 def shared_mesh() -> Iterator[Mesh]:
     """An empty mesh for the tests of one module."""
     with mesh_in_temporary_folder() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def client_mesh(model_file: ModelFile, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientMesh]:
+    """The mesh that all tests of clients share; they are in one group, so there is one of it."""
+    from tests.acceptance.client_mesh import start_client_mesh
+
+    with start_client_mesh(model_file, tmp_path_factory.mktemp("clients")) as made:
         yield made
 
 

@@ -40,6 +40,8 @@ class Engine:
             return 200, self._text(body)
         if path == "/v1/embeddings":
             return 200, self._embeddings(body)
+        if path == "/v1/responses":
+            return 200, self._response(body)
         return 404, {"error": {"message": "no such path", "type": "engine", "param": None, "code": "not_found"}}
 
     def _base(self, kind: str) -> dict[str, Any]:
@@ -88,6 +90,16 @@ class Engine:
         usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         whole = {**self._base("text_completion"), "choices": [choice], "usage": usage}
         return [whole] if body.get("stream") else whole
+
+    def _response(self, body: dict[str, Any]) -> dict[str, Any] | list[Event]:
+        part = {"type": "output_text", "text": said_in(body["input"]), "annotations": []}
+        item = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [part]}
+        usage = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+        whole = {"id": "resp_1", "object": "response", "created_at": 1_800_000_000, "model": self.model}
+        whole |= {"status": "completed", "output": [item], "usage": usage}
+        if not body.get("stream"):
+            return whole
+        return [{"type": "response.completed", "sequence_number": 0, "response": whole}]
 
     def _embeddings(self, body: dict[str, Any]) -> dict[str, Any]:
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
