@@ -14,12 +14,27 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load
 from sealmesh.cli.processes import NodeProcess
 
-VARIANTS = {"plain tunnel": ["--plain"], "sealed 1": ["--suites", "1"], "sealed 2": ["--suites", "1,2"]}
+
+@dataclass(frozen=True)
+class Variant:
+    """One way from client to host: the suites, and what each side is started with."""
+
+    suites: str = "1,2"
+    serve: tuple[str, ...] = ()
+    client: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    "plain tunnel": Variant(serve=("--plain",), client=("--allow-plain-hosts",)),
+    "sealed 1": Variant(suites="1"),
+    "sealed 2": Variant(),
+}
 
 
 class BenchNode(NodeProcess):
@@ -41,16 +56,19 @@ def start_engine(stack: ExitStack) -> str:
     return json.loads(engine.stdout.readline())["api_url"]
 
 
-def start_mesh(stack: ExitStack, root: Path, name: str, own: list[str], engine: str) -> tuple[str, list[int]]:
+def start_mesh(stack: ExitStack, root: Path, name: str, variant: Variant, engine: str) -> tuple[str, list[int]]:
     folder = root / name.replace(" ", "-")
     folder.mkdir()
-    host = stack.enter_context(BenchNode(own, "serve", home=folder / "host", arguments=["--backend", engine]))
+    own = ["--suites", variant.suites]
+    host = stack.enter_context(
+        BenchNode(own, "serve", home=folder / "host", arguments=["--backend", engine, *variant.serve])
+    )
     ready = host.wait_for("ready")
     ticket = folder / "ticket"
     ticket.touch(mode=0o600)
     ticket.write_text(ready["ticket"])
     client = stack.enter_context(
-        BenchNode(own, "client", home=folder / "client", arguments=["--join-file", str(ticket)])
+        BenchNode(own, "client", home=folder / "client", arguments=["--join-file", str(ticket), *variant.client])
     )
     return client.wait_for("ready")["api_url"], [host.pid, client.pid]
 
@@ -137,9 +155,9 @@ def main() -> int:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sealmesh-bench-")))
         engine = start_engine(stack)
         urls = {"direct": engine} if "direct" in wanted else {}
-        for name, own in VARIANTS.items():
+        for name, variant in VARIANTS.items():
             if name in wanted:
-                urls[name], _ = start_mesh(stack, root, name, own, engine)
+                urls[name], _ = start_mesh(stack, root, name, variant, engine)
         scale = 0.1 if options.quick else 1.0
         figures = asyncio.run(measure(urls, rounds=1 if options.quick else options.rounds, scale=scale))
     if options.json:
