@@ -36,6 +36,8 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     place = home_of_running_node(find_home(home))
     granted = Role.from_names(*roles) if roles else ALL_ROLES
     lifetime_s = parse_lifetime(expires) if expires else TICKET_LIFETIME_S
+    if place.keys_are_sealed():
+        place.require_run_state()  # the node knows the chip that keeps the issuer's key
     issuer = place.issuer_key()
     if issuer is None:
         if place.mesh() is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.swtpm import SoftwareTpm
 from sealmesh.cli.invite import make_invitation, parse_lifetime
 from sealmesh.config import Secret
 from sealmesh.errors import ConfigError
@@ -98,3 +99,18 @@ def test_lifetimes(text: str, seconds: int) -> None:
 def test_lifetimes_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="--expires"):
         parse_lifetime(text)
+
+
+@pytest.mark.swtpm
+def test_the_issuers_key_comes_from_the_chip_of_the_running_node(
+    tmp_path: Path, tpm: SoftwareTpm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Home(tmp_path / "home", sealer=tpm.chip)
+    with place.lock():
+        place.endpoint_key()
+        issuer = place.make_issuer_key()
+        place.write_run(dataclasses.replace(RUN, tpm=str(tpm.path)))
+        assert make_invitation(place.path, roles=(), expires=None, as_json=False) == 0
+        assert Ticket.decode_untrusted(capsys.readouterr().out).issuer_key == issuer.public
+    with pytest.raises(ConfigError, match="no node runs"):
+        make_invitation(place.path, roles=(), expires=None, as_json=False)
