@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FAMILIES = ("sealed", "admission", "records", "statements", "http", "devices", "guests", "chips")
+FAMILIES = ("sealed", "admission", "records", "statements", "http", "devices", "guests", "chips", "builds")
 
 
 def load(family: str) -> object:

@@ -25,19 +25,23 @@ Every flag of `serve` and `client` is also a variable and a key of the configura
 """
 
 
+def _names(commands: typer.Typer) -> list[str]:
+    return [
+        one.name or one.callback.__name__ for one in commands.registered_commands if one.callback and not one.hidden
+    ]
+
+
 def page() -> str:
     """The whole page."""
     os.environ["COLUMNS"] = "80"
     runner = CliRunner()
-    shown_ones = [command for command in app.registered_commands if command.callback and not command.hidden]
-    names = [command.name or command.callback.__name__ for command in shown_ones if command.callback]
+    names = [[name] for name in _names(app)]
+    for group in app.registered_groups:
+        inner = group.typer_instance or typer.Typer()
+        title = str(group.name or inner.info.name)
+        names += [[title], *([title, name] for name in _names(inner))]
     parts = [HEAD]
-    groups = [
-        [group.name or "", *([command.name] if command.name else [])]
-        for group in app.registered_groups
-        for command in [typer.models.CommandInfo(), *(group.typer_instance or app).registered_commands]
-    ]
-    for arguments in [[], *([name] for name in names), *groups]:
+    for arguments in [[], *names]:
         title = " ".join(["sealmesh", *arguments])
         shown = runner.invoke(app, [*arguments, "--help"], prog_name="sealmesh").stdout.rstrip()
         parts.append(f"## `{title}`\n\n```\n{shown}\n```\n")

@@ -99,6 +99,8 @@ ATTACKS = {
         (
             "sealed/asking.py:check_best_suite",
             "sealed/asking.py:check_verified",
+            "attestation/blessed.py:check_threshold_untrusted",
+            "attestation/blessed.py:check_not_older",
             "node/stores.py:SeenSuites.note_suite",
             "attestation/plain.py:permit_plain",
             "routing/directory.py:Directory.candidates",

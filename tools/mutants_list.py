@@ -14,6 +14,7 @@ from tools.mutants_evidence import NOT_LISTED as EVIDENCE_NOT_LISTED
 
 _A = "attacks/test_"
 _A03 = _A + "a03_replayed_requests.py"
+_A10_LISTS = _A + "a10_blessed_lists.py"
 _A07 = _A + "a07_proven_machine_is_not_the_serving_machine.py"
 _LINKS = ("unit/mesh/test_links.py", _A + "a16_links.py", _A + "a12_silent_streams.py")
 
@@ -181,6 +182,8 @@ CHECKS: list[Check] = [
     *_of("gossip/messages.py", "unit/gossip/test_messages.py", _require="return", _require_ascending="return"),
     *_of("gossip/core.py", "unit/gossip/test_core.py", GossipCore___admit_untrusted="drop: self.policy.check"),
     *_of("gossip/core.py", "unit/gossip/test_core.py", GossipCore___send="never: sent.take("),
+    *_of("gossip/core.py", "unit/gossip/test_builds.py", GossipCore___on_blessed="never: self.blessed.offer_untrusted"),
+    *_of("gossip/messages.py", "unit/gossip/test_builds.py", decode_untrusted="drop: BLESSED_LIST_MAX"),
     # --- attestation ---
     *_of(
         "attestation/verifier.py",
@@ -243,11 +246,45 @@ CHECKS: list[Check] = [
     ),
     *_of("attestation/clocks.py", "unit/attestation/test_clocks.py", ClockGuard__parted="return: False"),
     *EVIDENCE_CHECKS,
+    *_of(
+        "attestation/blessed.py",
+        _A10_LISTS,
+        read_list_untrusted=("drop: found.check_expiry", "drop: check_lifetime("),
+        verify_list_untrusted=("drop: check_threshold_untrusted(", "drop: check_name("),
+        check_threshold_untrusted=("return", "never: signers < trust.threshold", "drop: key.verify_signature"),
+        check_name="return",
+        check_lifetime="return",
+        check_not_older="return",
+        BlessedKeeper___outranks=("return: True", "drop: check_not_older("),
+    ),
+    *_of(
+        "attestation/blessed.py",
+        "unit/attestation/test_blessed.py",
+        check_kinds="return",
+        parse_list_untrusted=(
+            "never: BLESSED_LIST_MAX",
+            "never: BLESSED_VERSION_MAX",
+            "never: delegations is not None",
+        ),
+        content_untrusted="never: BLESSED_BUILDS_MAX",
+    ),
+    *_of("attestation/builds.py", _A10_LISTS, BlessedList__check_expiry="return", check_platform="return"),
+    *_of("attestation/builds.py", _A10_LISTS, unblessed_reasons="return: ()"),
+    *_of(
+        "attestation/builds.py", "unit/attestation/test_blessed.py", BlessedTrust____post_init__="never: set(self.keys)"
+    ),
+    *_of(
+        "attestation/policy.py",
+        _A10_LISTS,
+        Policy__refusals="never: self.demands_blessed",
+    ),
+    *_of("attestation/policy.py", "unit/attestation/test_blessed.py", Policy__require_blessed="never: names_builds"),
     # --- client ---
     *_of(
         "client/verify.py",
         "unit/client/test_verify.py",
         HostVerifier__verified="never: self._policy.refusals",
+        HostVerifier__set_policy=("drop: self._judge.set_policy", "drop: self._drop_all(", "drop: host.judge_anew"),
         HostVerifier__offer_keys_untrusted="never: keys.sequence <= host.keys.sequence",
     ),
     *_of(

@@ -159,6 +159,13 @@ REPORT_FILE_MAX: Final = 64 * KIB  # what the kernel gives for one report, or it
 GPU_REPORT_MAX: Final = 16 * KIB  # a report, or its certificates in PEM; Hopper's have 4 and 5 KiB
 GPUS_MAX: Final = 8  # in one machine; their reports must fit one envelope
 ENDORSEMENT_FILE_MAX: Final = 48 * KIB  # a file that the operator staples: certificates, Intel's collateral
+# --- lists of blessed builds ---
+BLESSED_LIST_MAX: Final = 64 * KIB  # three signatures and 256 builds need about 55 KiB
+BLESSED_BUILDS_MAX: Final = 256  # a few releases for a few platforms
+BLESSED_DIGESTS_MAX: Final = 32  # code directory hashes, or launch digests, of one build
+BLESSED_KEYS_MAX: Final = 16  # holders of keys; each costs a signature check
+BLESSED_LIFETIME_S: Final = 30 * 24 * 3600  # a list that nobody renews stops counting
+BLESSED_VERSION_MAX: Final = 1 << 53  # as sequences of records
 
 # --- backends ---
 BACKEND_HEAD_MAX: Final = 64 * KIB

@@ -57,6 +57,7 @@ class PeerStatus:
     connected: bool
     refused: tuple[str, ...]
     plain: bool = False
+    build: str = ""  # "blessed: …" or "unblessed: …"; the host's own word, "" where the policy names no list
     fingerprint: str = ""  # of the hardware key that it shows, hex: what `sealmesh trust` pins; "" where it shows none
     vendor: str = ""  # whose chip that is, in our words
 
@@ -196,6 +197,27 @@ class TokenStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlessedStatus:
+    """The list of blessed builds that the policy names.
+
+    Attributes:
+        name: Of the list.
+        version: Of the newest one known; 0 for none.
+        expires: Unix seconds.
+        builds: How many it lists.
+        in_force: Whether it counts now.
+        required: Whether a host must run a blessed build.
+    """
+
+    name: str
+    version: int
+    expires: float
+    builds: int
+    in_force: bool
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`.
 
@@ -220,3 +242,4 @@ class NodeStatus:
     attester: str = ""
     hardware_key: str = ""
     keys_at_rest: str = "file"
+    blessed: BlessedStatus | None = None

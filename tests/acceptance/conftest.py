@@ -60,12 +60,20 @@ class Mesh:
         self._count = 0
         self.recordings: dict[str, Path] = {}
 
-    def _start(self, command: str, arguments: list[str], environment: dict[str, str], home: Path | None = None) -> Node:
+    def _start(
+        self,
+        command: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        home: Path | None = None,
+        *,
+        interpreter: Path | None = None,
+    ) -> Node:
+        home = home or self.next_home(command)
         self._count += 1
-        home = home or self.root / f"{command}-{self._count}"
         environment = {"SEALMESH_TPM": "none", **environment}  # no test writes to the machine's own chip
         process = self._stack.enter_context(
-            NodeProcess(command, home=home, arguments=arguments, environment=environment)
+            NodeProcess(command, home=home, arguments=arguments, environment=environment, interpreter=interpreter)
         )
         ready = process.wait_for("ready")
         return Node(
@@ -88,10 +96,10 @@ class Mesh:
         path.write_text(ticket)
         return path
 
-    def host(self, *arguments: str, ticket: str = "") -> Node:
-        """Start a host; the first one makes the mesh."""
+    def host(self, *arguments: str, ticket: str = "", interpreter: Path | None = None) -> Node:
+        """Start a host, in another environment if one is given; the first one makes the mesh."""
         joining = ["--join-file", str(self.ticket_file(ticket))] if ticket else []
-        return self._start("serve", [*arguments, *joining], {})
+        return self._start("serve", [*arguments, *joining], {}, interpreter=interpreter)
 
     def client(self, ticket: str, *arguments: str, record: bool = False) -> Node:
         """Start a client of the mesh, recording its streams if asked."""

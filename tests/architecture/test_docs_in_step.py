@@ -29,6 +29,8 @@ def command() -> click.Group:
 
 def flags_of(one: click.Command) -> set[str]:
     """The flags that `--help` shows."""
+    if isinstance(one, click.Group) or hasattr(one, "commands"):
+        return {"--help", "-h"}.union(*(flags_of(inner) for inner in one.commands.values()))  # type: ignore[attr-defined]
     shown = (parameter for parameter in one.params if not getattr(parameter, "hidden", False))
     return {name for parameter in shown for name in parameter.opts if name.startswith("-")} | {"--help", "-h"}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kit.people import NOW, Member, People, Randomness
-from sealmesh.gossip.core import GossipCore, Send
+from sealmesh.gossip.actions import Send
+from sealmesh.gossip.core import GossipCore
 from sealmesh.gossip.messages import Buckets, Listing, Message, Want, encode
 from sealmesh.gossip.table import Entry, RecordTable
 from sealmesh.limits import GOSSIP_SENT_BURST

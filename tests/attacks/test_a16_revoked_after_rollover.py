@@ -8,7 +8,8 @@ import pytest
 
 from kit.people import DAY, NOW, People, Randomness
 from sealmesh.errors import VerificationError
-from sealmesh.gossip.core import GossipCore, PolicyChanged
+from sealmesh.gossip.actions import PolicyChanged
+from sealmesh.gossip.core import GossipCore
 from sealmesh.gossip.messages import Notices, encode
 from sealmesh.identity.admission import AdmissionPolicy, make_revocations, make_successor
 from sealmesh.limits import ISSUERS_MAX

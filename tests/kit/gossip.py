@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from kit.people import NOW, Member, People, Randomness
-from sealmesh.gossip.core import Action, Changed, GossipCore, Misbehaved, Overtaken, PolicyChanged, Send
+from sealmesh.attestation.blessed import BlessedKeeper
+from sealmesh.gossip.actions import Action, BlessedChanged, Changed, Misbehaved, Overtaken, PolicyChanged, Send
+from sealmesh.gossip.core import GossipCore
 from sealmesh.identity.admission import AdmissionPolicy
 
 #: Sees (sender, receiver, message) and returns what arrives instead.
@@ -28,6 +30,7 @@ class Net:
         self.changed: list[tuple[bytes, bytes]] = []
         self.overtaken: list[tuple[bytes, int]] = []
         self.policy_changes: list[bytes] = []
+        self.blessed_changes: list[bytes] = []
         self.messages = 0
         self.bytes = 0
         self.meddlers: dict[bytes, Meddler] = {}
@@ -36,12 +39,17 @@ class Net:
         self._next_tick = NOW
 
     def add(
-        self, member: Member | None = None, *, policy: AdmissionPolicy | None = None, publish: bool = True
+        self,
+        member: Member | None = None,
+        *,
+        policy: AdmissionPolicy | None = None,
+        blessed: BlessedKeeper | None = None,
+        publish: bool = True,
     ) -> bytes:
         """Start a node; it publishes its record."""
         member = member or self.people.member()
         random = Randomness(member.id.hex())
-        core = GossipCore(member.id, random=random, policy=policy or self.people.policy())
+        core = GossipCore(member.id, random=random, policy=policy or self.people.policy(), blessed=blessed)
         self.cores[member.id], self.members[member.id] = core, member
         if publish:
             self.publish(member.id)
@@ -79,6 +87,8 @@ class Net:
                     self.overtaken.append((who, action.sequence))
                 case PolicyChanged():
                     self.policy_changes.append(who)
+                case BlessedChanged():
+                    self.blessed_changes.append(who)
 
     def inject(self, sender: bytes, receiver: bytes, message: bytes) -> None:
         """Put a message on the way."""

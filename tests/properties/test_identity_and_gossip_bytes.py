@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kit.people import NOW, People, Randomness
 from sealmesh.errors import RemoteProtocolError, VerificationError
-from sealmesh.gossip.core import GossipCore, Misbehaved
+from sealmesh.gossip.actions import Misbehaved
+from sealmesh.gossip.core import GossipCore
 from sealmesh.gossip.messages import Buckets, Listing, Notices, Record, Records, Root, Want, decode_untrusted, encode
 from sealmesh.gossip.record import (
     KEYS_FACTOR,

@@ -85,6 +85,7 @@ class FactorId(enum.Enum):
     ACCELERATORS = (13, "accelerators")
     POSTURE = (14, "posture")
     BACKEND = (15, "backend")
+    MEASUREMENT = (16, "measurement")
 
     @property
     def number(self) -> int:

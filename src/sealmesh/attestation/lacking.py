@@ -20,6 +20,7 @@ def lacking_factors(verdict: HostVerdict, policy: Policy, now: float) -> tuple[F
         backend): `Policy.refusals` says that in words.
     """
     found = {one.factor: one for one in verdict.verdict.factors}
+    found[FactorId.MEASUREMENT] = policy.judge_measurement(verdict.statement, now)  # lists change while verdicts stand
     lacking = {one.factor for one in found.values() if one.status is Status.FAIL}
     minimum = policy.minimum_for(verdict.endpoint_id, now)
     by_pin = policy.pins is PinRule.ACCEPT and verdict.pinned_by_hand

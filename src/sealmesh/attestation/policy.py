@@ -14,12 +14,21 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
-from sealmesh.attestation.factors import FactorId, Status, Tier, Verdict
+from sealmesh.attestation.builds import (
+    BlessedList,
+    BlessedTrust,
+    join_digests,
+    judge_build,
+    measurement_factor,
+    trust_of,
+    unblessed_reasons,
+)
+from sealmesh.attestation.factors import Factor, FactorId, Status, Tier, Verdict
 from sealmesh.attestation.statement import BACKENDS, HostStatement
 from sealmesh.attestation.vendors.pem import read_chain_untrusted
 from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.hardening.posture import Control, State, state_of
-from sealmesh.limits import VERDICT_LIFETIME_S
+from sealmesh.limits import NAME_MAX, VERDICT_LIFETIME_S
 
 #: Policy files are written by hand; one beyond this is a mistake.
 POLICY_MAX: Final = 256 * 1024
@@ -101,7 +110,10 @@ class Policy:
         on_first_use: Whether a hardware key is pinned when first seen.
         backend: How near the model must be.
         posture: Controls that a host must say are on, of its own word.
-        measurements: Digests of self-measured code that are accepted, hex; None where nothing is demanded.
+        measurements: Digests of self-measured code that were chosen by hand, hex; None where there are none.
+        blessed_trust: Whose signed list of builds is believed; None where nobody's is.
+        blessed: The list of that trust that is in force; whoever holds one puts it here with `with_blessed`.
+        blessed_required: Whether a host must run a blessed build; None demands it where digests were chosen by hand.
         exceptions: Hosts that are taken at a lower tier for a time.
         vendors: The tables of the vendors, checked for their keys, read by the vendors' verifiers.
     """
@@ -114,6 +126,9 @@ class Policy:
     backend: BackendRule = BackendRule.ANY
     posture: tuple[Control, ...] = ()
     measurements: frozenset[str] | None = None
+    blessed_trust: BlessedTrust | None = None
+    blessed: BlessedList | None = None
+    blessed_required: bool | None = None
     exceptions: tuple[PolicyException, ...] = ()
     vendors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
@@ -136,6 +151,46 @@ class Policy:
         asked = [one.name for one in fields(self) if one.name not in _ASKS_NOTHING]
         names = [name for name in asked if getattr(self, name) != getattr(_NOTHING_ASKED, name)]
         return ", ".join(names)
+
+    @property
+    def names_builds(self) -> bool:
+        """Whether it says which builds are blessed."""
+        return self.measurements is not None or self.blessed_trust is not None
+
+    @property
+    def demands_blessed(self) -> bool:
+        """Whether a host must run a blessed build."""
+        return self.measurements is not None if self.blessed_required is None else self.blessed_required
+
+    def require_blessed(self) -> Policy:
+        """Return this policy with blessed builds demanded: `--require-blessed`.
+
+        Raises:
+            ConfigError: It names no list and no digests: it would refuse every host.
+        """
+        if not self.names_builds:
+            raise ConfigError(
+                "--require-blessed needs somebody to say which builds are blessed: name the keys of a list under "
+                "[measurement] in the policy"
+            )
+        return replace(self, blessed_required=True)
+
+    def with_blessed(self, found: BlessedList | None) -> Policy:
+        """Return this policy with a list in force, or without one. Call it on the policy as it was read [BL-12]."""
+        if found is None:
+            return self
+        return replace(self, blessed=found, vendors=join_digests(self.vendors, found))
+
+    def judge_measurement(self, statement: HostStatement, now: float) -> Factor:
+        """Say whether the build that a host says it runs is blessed [BL-11]."""
+        if self.measurements is not None and statement.measurement.hex() in self.measurements:
+            return measurement_factor(Status.PASS, "the host says that it runs a build on the policy's own list")
+        if self.blessed_trust is not None:
+            return judge_build(statement, self.blessed, required=self.demands_blessed, now=now)
+        if self.measurements is not None:
+            status = Status.FAIL if self.demands_blessed else Status.ABSENT
+            return measurement_factor(status, "unblessed: its code measurement is not on the policy's list")
+        return measurement_factor(Status.ABSENT, "the policy names no list of builds")
 
     def minimum_for(self, endpoint_id: bytes, now: float) -> Tier:
         """Return the lowest tier at which this host is taken now, after exceptions."""
@@ -172,15 +227,17 @@ class Policy:
         unmet = self.unmet_controls(host.statement)
         if unmet:
             reasons.append(f"of its hardening, {', '.join(unmet)}; the policy demands it")
-        if self.measurements is not None and host.statement.measurement.hex() not in self.measurements:
-            reasons.append("its code measurement is not on the policy's list")
+        if self.demands_blessed:
+            reasons += unblessed_reasons(self.judge_measurement(host.statement, now))
         if any(one.factor is FactorId.PIN and one.status is Status.FAIL for one in host.verdict.factors):
             reasons.append("its attestation key is not the one that was pinned")
         return tuple(reasons)
 
 
 #: Fields that only say how something is judged that a host without a key does not even have.
-_ASKS_NOTHING: Final = frozenset({"max_age", "pins", "on_first_use", "exceptions", "vendors"})
+_ASKS_NOTHING: Final = frozenset(
+    {"max_age", "pins", "on_first_use", "exceptions", "vendors", "blessed_trust", "blessed"}
+)
 _NOTHING_ASKED: Final = Policy()
 
 
@@ -216,6 +273,20 @@ def _hex(value: object, where: str) -> str:
         # A host that names no measurement would be on a list with "".
         raise ConfigError(f"policy: {where} is empty")
     return digits
+
+
+def _key(value: object, where: str) -> bytes:
+    digits = _hex(value, where)
+    if len(digits) != _HEX_KEY:
+        raise ConfigError(f"policy: {where} are public keys of 64 hex digits, from `sealmesh bless keygen`")
+    return bytes.fromhex(digits)
+
+
+def _list_name(value: object, where: str) -> str:
+    name = _text(value, where)
+    if len(name.encode()) > NAME_MAX or not name.isprintable():
+        raise ConfigError(f"policy: {where} is a name of at most {NAME_MAX} bytes without control characters")
+    return name
 
 
 def _text(value: object, where: str) -> str:
@@ -290,7 +361,13 @@ _NITRO_PCRS: Final = frozenset(str(number) for number in range(16))
 
 #: Table, key, and how its value is read. What a vendor's verifier makes of it is that verifier's own affair.
 _TABLES: Final[Mapping[str, Mapping[str, Callable[[object, str], object]]]] = {
-    "measurement": {"blessed": _each(_hex)},
+    "measurement": {
+        "blessed": _each(_hex),
+        "list": _list_name,
+        "keys": _each(_key),
+        "threshold": _whole,
+        "required": _boolean,
+    },
     "tpm": {
         "vendors": _each(_vendor),
         "extra_roots": _each(_root),
@@ -322,7 +399,14 @@ class _Reader:
         if unknown:
             raise ConfigError(f"policy: unknown key {unknown[0]!r}")
         vendors = {name: self._table(name) for name in _TABLES if name in self._content}
-        blessed = vendors.pop("measurement", {}).get("blessed")
+        builds = vendors.pop("measurement", {})
+        blessed = builds.get("blessed")
+        trust = trust_of(builds)
+        required = builds.get("required")
+        if required and blessed is None and trust is None:
+            raise ConfigError(
+                "policy: measurement.required demands builds that nothing names: add list, keys, threshold"
+            )
         return Policy(
             minimum=self._tier(self._content.get("minimum", "none"), "minimum"),
             max_age=self._max_age(),
@@ -332,6 +416,8 @@ class _Reader:
             backend=self._choice("backend", BackendRule, BackendRule.ANY),
             posture=self._posture(),
             measurements=frozenset(str(one) for one in blessed) if isinstance(blessed, tuple) else None,
+            blessed_trust=trust,
+            blessed_required=required if isinstance(required, bool) else None,
             exceptions=self._exceptions(),
             vendors=vendors,
         )

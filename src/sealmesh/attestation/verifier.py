@@ -178,6 +178,10 @@ class Verifier:
         self._find_pin = find_pin
         self._registry = registry
 
+    def with_policy(self, policy: Policy) -> Verifier:
+        """The same verifier for another policy of the asker's."""
+        return Verifier(policy=policy, find_pin=self._find_pin, registry=self._registry)
+
     def verify_live_untrusted(
         self,
         answer: ProofAnswer,
@@ -327,6 +331,7 @@ class Verifier:
         factors = [*shown, *failed, *(factor for finding in findings for factor in finding.factors)]
         # What the asker's policy demands of the host's own word [ST-62].
         factors += judge_demands(statement, self._policy)
+        factors.append(self._policy.judge_measurement(statement, now))  # [BL-11]
         # 7. The asker's pin [ST-54].
         pin = self._find_pin(endpoint_id)
         if pin is not None:

@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from sealmesh import __version__
 from sealmesh.cli import options as o
+from sealmesh.cli.bless_commands import bless
 from sealmesh.config.settings import DEFAULT_MODEL, Mode
 
 app = typer.Typer(
@@ -21,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(bless)
 
 
 def _say_version(wanted: bool) -> None:
@@ -62,6 +65,7 @@ def serve(
     mesh_name: o.MeshName = None,
     name: o.Name = None,
     require_attested_hosts: o.RequireAttestedHosts = None,
+    require_blessed: o.RequireBlessed = False,
     allow_plain_hosts: o.AllowPlainHosts = False,
     policy: o.Policy = None,
     save_evidence: o.SaveEvidence = None,
@@ -97,6 +101,7 @@ def client(
     join_file: o.JoinFile = None,
     name: o.Name = None,
     require_attested_hosts: o.RequireAttestedHosts = None,
+    require_blessed: o.RequireBlessed = False,
     allow_plain_hosts: o.AllowPlainHosts = False,
     policy: o.Policy = None,
     save_evidence: o.SaveEvidence = None,

@@ -47,6 +47,7 @@ QUESTIONS: Final[Mapping[FactorId, str]] = {
     FactorId.ACCELERATORS: "are the accelerators genuine, and whose are they?",
     FactorId.POSTURE: "does it say that what you demand protects its process?",
     FactorId.BACKEND: "does it say that its model is as near as you demand?",
+    FactorId.MEASUREMENT: "is the build that the host says it runs a blessed one?",
 }
 
 _STYLES: Final[Mapping[Status, str]] = {Status.PASS: "green", Status.FAIL: "red", Status.ABSENT: "dim"}

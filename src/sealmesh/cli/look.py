@@ -80,6 +80,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         ("keys", "sealed to this machine's TPM" if status.get("keys_at_rest") == "tpm" else "in files of the home"),
         ("hardening", posture_words(_map(status, "posture"))),
         ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
+        *([("builds", _blessed_words(_map(status, "blessed")))] if _map(status, "blessed") else []),
         ("peers", f"{len(peers)}, {sum(bool(peer.get('connected')) for peer in _maps(peers))} connected"),
         (
             "exchanges",
@@ -157,6 +158,7 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
     rows = []
     notes = []
     says = []
+    judged = any(peer.get("build") for peer in peers)  # only where the policy names a list of builds
     for peer in peers:
         names = [_shown(name) for name in _list(peer, "models")]
         more = f" +{len(names) - _SHOWN_MODELS}" if len(names) > _SHOWN_MODELS else ""
@@ -168,6 +170,7 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
                 _text(peer, "name"),
                 ", ".join(names[:_SHOWN_MODELS]) + more,
                 _text(peer, "tier"),
+                *([_build_word(peer)] if judged else []),
                 "NO (plain)"
                 if peer.get("plain") is True
                 else ", ".join(_shown(suite) for suite in _list(peer, "sealed_suites")) or "-",
@@ -178,10 +181,14 @@ def host_lines(peers: list[dict[str, Any]], tone: Tone) -> list[str]:
         reasons = "; ".join(_shown(reason, most=REASON_SHOWN_MAX) for reason in _list(peer, "refused"))
         if reasons:
             notes.append(f"  {short_id(str(peer.get('endpoint_id', '')))} is not used: {reasons}")
+        elif _build_word(peer) == "unblessed":
+            reason = _text(peer, "build", most=REASON_SHOWN_MAX)
+            notes.append(f"  {short_id(str(peer.get('endpoint_id', '')))} is {reason}")
         posture = _map(peer, "posture")
         if posture:
             says.append(f"  {short_id(str(peer.get('endpoint_id', '')))} says of itself: {posture_words(posture)}")
-    headings = ("HOST", "NAME", "MODELS", "TIER", "SEALED", "EVIDENCE", "PATH")
+    build = ["BUILD"] if judged else []
+    headings = ("HOST", "NAME", "MODELS", "TIER", *build, "SEALED", "EVIDENCE", "PATH")
     kinds = {tuple(str(peer.get(name, "")) for name in ("tier", "operator_blind", "vendor")) for peer in peers}
     meanings = [
         f"  {_shown(tier)}: {tier_words(tier, blind or 'no', vendor=vendor)}" for tier, blind, vendor in sorted(kinds)
@@ -212,6 +219,23 @@ def posture_words(posture: Mapping[str, Any]) -> str:
             parts.append(f"{word}: {', '.join(names[:_SHOWN_CONTROLS])}{more}")
     backend = posture.get("backend")
     return "; ".join([*parts, *([f"model {_shown(backend)}"] if backend is not None else [])])
+
+
+def _build_word(peer: Mapping[str, Any]) -> str:
+    """`blessed` or `unblessed`: the host's own word, judged by the policy's list."""
+    return _shown(str(peer.get("build") or "-").partition(":")[0])
+
+
+def _blessed_words(blessed: Mapping[str, Any]) -> str:
+    """The list of builds that the policy names, in a line."""
+    name = _text(blessed, "name")
+    demanded = "; demanded of every host" if blessed.get("required") is True else ""
+    if not blessed.get("version"):
+        return f"{name}: no list is known yet{demanded}"
+    state = "" if blessed.get("in_force") is True else ", which has ended"
+    return (
+        f"{name}, version {_number(blessed.get('version'))}{state}, {_number(blessed.get('builds'))} builds{demanded}"
+    )
 
 
 def span(seconds: object) -> str:

@@ -76,6 +76,9 @@ RequireAttestedHosts = Annotated[
         _POLICY,
     ),
 ]
+RequireBlessed = Annotated[
+    bool, _switch("--require-blessed", "Send prompts only to hosts that run a build of the policy's list.", _POLICY)
+]
 AllowPlainHosts = Annotated[
     bool, _switch("--allow-plain-hosts", "Let prompts go UNSEALED to hosts without a key.", _POLICY)
 ]

@@ -29,11 +29,19 @@ class NodeProcess:
         home: Its home folder.
         arguments: Further arguments.
         environment: Added to the environment.
+        interpreter: Which Python runs it; this one where none is given.
     """
 
     def __init__(
-        self, command: str, *, home: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        command: str,
+        *,
+        home: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        interpreter: Path | None = None,
     ) -> None:
+        self._interpreter = str(interpreter or sys.executable)
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._seen: list[dict[str, Any]] = []
         ports = ("--port", "0", "--console-port", "0", "--bind", "127.0.0.1:0")
@@ -50,7 +58,7 @@ class NodeProcess:
 
     def command_line(self, command: str) -> list[str]:
         """What is started; benchmarks start variants."""
-        return [sys.executable, "-m", "sealmesh", command]
+        return [self._interpreter, "-m", "sealmesh", command]
 
     @property
     def pid(self) -> int:

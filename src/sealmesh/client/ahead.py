@@ -28,6 +28,13 @@ ACTIVATION_RETRY_MAX_S: Final = 60.0
 #: Pause after a host was dropped, in seconds; doubles with each time, up to the second.
 DROPPED_S: Final = 10.0
 DROPPED_MAX_S: Final = 300.0
+#: Busy answers beyond so many are not counted; the pause has reached its most by then.
+BUSY_COUNTED: Final = 8
+#: Hosts asked at once: a mesh of silent hosts holds no more tasks than this in a stream. As many again of those that
+#: have a verdict: whoever is silent from the start does not keep them from being renewed.
+ASKED_AT_ONCE: Final = 64
+#: The clocks are compared this often, in seconds.
+TICK_S: Final = 1.0
 
 
 def renewal_due(verdict: HostVerdict, max_age: float) -> float:

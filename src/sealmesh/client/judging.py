@@ -12,9 +12,9 @@ from sealmesh.attestation.policy import FirstUse, Policy
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.attestation.verifier import HostVerdict, Verifier
 from sealmesh.client.remembered import PinBook, SuiteMemory
-from sealmesh.errors import BusyError
+from sealmesh.errors import BusyError, VerificationError
 from sealmesh.identity.signed import Signed
-from sealmesh.sealed.suites import Suite
+from sealmesh.sealed.suites import Suite, best_suite
 
 #: Threads that judge. One judgement of hardware evidence takes 1 to 5 ms; two, so that a slow one holds up half.
 JUDGES: Final = 2
@@ -89,6 +89,26 @@ class Judge:
         self._now = now
         self._sleep = sleep
         self._run = run
+
+    def set_policy(self, policy: Policy) -> None:
+        """Judge by another policy from now on."""
+        self._policy = policy
+        self._verifier = self._verifier.with_policy(policy)
+
+    def suite_for(self, host: VerifiedHost) -> Suite:
+        """The best suite of the signed statement; no policy chooses a weaker one, and none follows a better [ST-60].
+
+        Raises:
+            VerificationError: The host has gone back to a weaker suite, or none is allowed; factor `suite`.
+        """
+        floor = self._suites.best_suite(host.endpoint_id)
+        offered = best_suite(host.keys)
+        if offered < floor:
+            raise VerificationError("suite", "the host used a stronger suite before", expected=str(floor))
+        allowed = self._policy.suites
+        if allowed is not None and offered not in allowed:
+            raise VerificationError("suite", f"the policy does not allow the host's best suite, {offered.label}")
+        return offered
 
     async def judge_untrusted(
         self, answer: ProofAnswer, epochs: Sequence[Signed], *, endpoint_id: bytes, nonce: bytes

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from sealmesh.attestation.challenge import NONCE_BYTES, ProofAnswer
 from sealmesh.attestation.clocks import ClockGuard
@@ -21,7 +20,7 @@ from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
 from sealmesh.attestation.verified import VerifiedHost
 from sealmesh.attestation.verifier import HostVerdict, Verifier, check_same_hardware
 from sealmesh.client.activate import Activator
-from sealmesh.client.ahead import fetch_due, host_of_now, renewal_due, retry_pause
+from sealmesh.client.ahead import ASKED_AT_ONCE, BUSY_COUNTED, TICK_S, fetch_due, host_of_now, renewal_due, retry_pause
 from sealmesh.client.challenge import HostLink, NoEvidenceError, ask_keys, ask_proof
 from sealmesh.client.judging import Judge, JudgementTimeoutError, RunJudgement, judge_inline
 from sealmesh.client.refusing import NO_EVIDENCE, factors_of, failed_factors, may_help_to_wait, words_of
@@ -33,17 +32,9 @@ from sealmesh.limits import (
     PEERS_MAX,
     REFRESH_INTERVAL_S,
 )
-from sealmesh.sealed.suites import Suite, best_suite
+from sealmesh.sealed.suites import Suite
 
 _log = logging.getLogger("sealmesh.client")
-
-#: Busy answers beyond so many are not counted; the pause has reached its most by then.
-BUSY_COUNTED: Final = 8
-#: Hosts asked at once: a mesh of silent hosts holds no more tasks than this in a stream. As many again of those that
-#: have a verdict: whoever is silent from the start does not keep them from being renewed.
-ASKED_AT_ONCE: Final = 64
-#: The clocks are compared this often, in seconds.
-TICK_S: Final = 1.0
 
 
 class HostVerifier:
@@ -92,19 +83,17 @@ class HostVerifier:
         self._random = random
         self._sleep = sleep
         self._keys_floor = keys_floor
-        self._suites = ForgetfulSuites() if suites is None else suites  # an empty one is one too
-        self._pins = NoPins() if pins is None else pins
+        # A memory that is empty yet is false to Python, and is one all the same.
+        pins = NoPins() if pins is None else pins
         activations = ActivationMemory() if activations is None else activations
-        verifier = verifier or Verifier(
-            policy=policy, find_pin=self._pins.find_pin, registry=live_registry(activations.holds)
-        )
+        registry = live_registry(activations.holds)
         self._on_change = on_change
         self._judge = Judge(
-            verifier=verifier,
+            verifier=verifier or Verifier(policy=policy, find_pin=pins.find_pin, registry=registry),
             verifier_id=endpoint_id,
             policy=policy,
-            suites=self._suites,
-            pins=self._pins,
+            suites=ForgetfulSuites() if suites is None else suites,
+            pins=pins,
             now=now,
             sleep=sleep,
             run=run_judgement,
@@ -154,7 +143,8 @@ class HostVerifier:
             return ()
         if host.unavailable:
             reasons.append(NO_EVIDENCE)
-        return (*reasons, *words_of(failed_factors(host, self._policy, now)))
+        failed = failed_factors(host, self._policy, now)
+        return (*reasons, *words_of(tuple(one for one in failed if one.reason not in reasons)))
 
     def failed_factors(self, endpoint_id: bytes) -> tuple[Factor, ...]:
         """The factors that a host fails, or lacks for the policy; empty for one that is used."""
@@ -175,20 +165,25 @@ class HostVerifier:
                 return False
         return may_help_to_wait(host, self._policy, now)
 
+    def set_policy(self, policy: Policy) -> None:
+        """The asker's policy has changed: it counts from the next look on, and every host is judged anew [BL-13]."""
+        # What it says of vendors' evidence was looked at when a host answered.
+        evidence_changed = policy.vendors != self._policy.vendors
+        self._policy = policy
+        self._judge.set_policy(policy)
+        if evidence_changed:
+            self._drop_all("what counts as good evidence has changed; hosts must answer again")
+        for endpoint_id, host in self._hosts.items():
+            host.judge_anew()
+            self._on_change(endpoint_id)
+
     def suite_for(self, host: VerifiedHost) -> Suite:
         """The best suite of the signed statement; no policy chooses a weaker one, and none follows a better [ST-60].
 
         Raises:
             VerificationError: The host has gone back to a weaker suite, or none is allowed; factor `suite`.
         """
-        floor = self._suites.best_suite(host.endpoint_id)
-        offered = best_suite(host.keys)
-        if offered < floor:
-            raise VerificationError("suite", "the host used a stronger suite before", expected=str(floor))
-        allowed = self._policy.suites
-        if allowed is not None and offered not in allowed:
-            raise VerificationError("suite", f"the policy does not allow the host's best suite, {offered.label}")
-        return offered
+        return self._judge.suite_for(host)
 
     def verdict(self, endpoint_id: bytes) -> HostVerdict | None:
         """The live verdict on a host, accepted by the policy or not."""
@@ -295,7 +290,7 @@ class HostVerifier:
     async def _step(self, endpoint_id: bytes, host: Watched) -> float:
         """Ask the host for what is due; return how long to wait, in seconds."""
         now = self._now()
-        if host.verdict is None:
+        if host.verdict is None or host.outdated:
             done = await self._guarded(endpoint_id, host, self._challenge)
         elif now >= self._renewal_due(host.verdict):
             done = await self._guarded(endpoint_id, host, self._renew)
@@ -379,6 +374,7 @@ class HostVerifier:
             # An older keys part beside a new answer: what is known stands, if the statement key still signs it.
             keys = host.keys
         self._adopt(endpoint_id, host, verdict, keys, proof=(answer, nonce))
+        host.outdated = False
         host.fetched_at = self._elapsed()
         host.dropped = 0
 
@@ -472,11 +468,7 @@ class HostVerifier:
         failed: tuple[Factor, ...] = (),
         waiting: bool = False,
     ) -> None:
-        host.verdict, host.hosts, host.proof = None, (), None
-        host.refusal, host.failed, host.waiting = reason, failed, waiting
-        host.silent = 0
-        host.dropped += 1
-        host.generation += 1
+        host.drop(reason, failed=failed, waiting=waiting)
         self._on_change(endpoint_id)
 
     def _drop_all(self, reason: str) -> None:

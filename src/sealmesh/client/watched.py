@@ -99,7 +99,8 @@ class Watched:
         activation_tries: In a row, without an answer of the chip.
         silent, busy: Tries in a row without an answer, and with the answer that it cannot now.
         dropped: How often it was dropped since it last answered rightly.
-        generation: Rises with each drop: what was asked before it counts no more.
+        generation: Rises with each drop, and with each change of the policy: what was asked before counts no more.
+        outdated: Judged by a policy that has changed since.
         said: What the log said last of whether it is used.
     """
 
@@ -119,12 +120,27 @@ class Watched:
     busy: int = 0
     dropped: int = 0
     generation: int = 0
+    outdated: bool = False
     said: tuple[str, ...] = ()
     fetched_at: float = float("-inf")
     refreshed_at: float = float("-inf")
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+
+    def drop(self, reason: str, *, failed: tuple[Factor, ...], waiting: bool) -> None:
+        """The verdict ends: why in words and factors, and whether a new one may come by waiting."""
+        self.verdict, self.hosts, self.proof = None, (), None
+        self.refusal, self.failed, self.waiting = reason, failed, waiting
+        self.silent = 0
+        self.dropped += 1
+        self.generation += 1
+
+    def judge_anew(self) -> None:
+        """The policy has changed: whatever is under way counts no more, and the host is asked again, now."""
+        self.generation += 1
+        self.outdated = self.verdict is not None
+        self.wake.set()
 
     def export(self, endpoint_id: bytes, *, verifier_id: bytes, now: float) -> bytes | None:
         """The live answer and what it is about as a file that a stranger can check; None without a verdict.

@@ -97,6 +97,7 @@ OPTIONS: Final[Mapping[str, _Option]] = dict(
         _option("mesh_name", "mesh_name", parse.as_name),
         _option("name", "name", parse.as_name),
         _option("require_attested_hosts", "require_attested_hosts", parse.as_tier),
+        _option("require_blessed", "require_blessed", parse.as_flag),
         _option("allow_plain_hosts", "allow_plain_hosts", parse.as_flag),
         _option("policy", "policy", parse.as_path),
         _option("save_evidence", "save_evidence", parse.as_path),

@@ -97,6 +97,7 @@ class Settings:
         mesh_name: Display name for a mesh that this node makes.
         name: What peers see as this node's name; "" tells them nothing.
         require_attested_hosts: Label of the least tier demanded by flag; None leaves it to the policy file.
+        require_blessed: Whether hosts must run a build that the policy's list blesses, demanded by flag.
         allow_plain_hosts: Whether prompts may go unsealed to hosts without an inference key.
         plain: Serve without an inference key.
         policy: The policy file, or None for the default policy.
@@ -137,6 +138,7 @@ class Settings:
     mesh_name: str = ""
     name: str = ""
     require_attested_hosts: str | None = None
+    require_blessed: bool = False
     allow_plain_hosts: bool = False
     plain: bool = False
     policy: Path | None = None

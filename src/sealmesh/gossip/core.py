@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias, TypeVar, assert_never
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar, assert_never
 
 from sealmesh.errors import LocalProtocolError, RemoteProtocolError, VerificationError
+from sealmesh.gossip.actions import Action, BlessedChanged, Changed, Misbehaved, Overtaken, PolicyChanged, Send
 from sealmesh.gossip.messages import (
     Buckets,
     Listing,
@@ -46,6 +47,9 @@ from sealmesh.limits import (
     SUMMARY_MAX,
 )
 
+if TYPE_CHECKING:  # its library is loaded only where somebody's list is believed
+    from sealmesh.attestation.blessed import BlessedKeeper
+
 log = logging.getLogger("sealmesh.gossip")
 
 _T = TypeVar("_T")
@@ -63,44 +67,6 @@ _NOBODYS_FAULT: Final = frozenset(
         Factor.REVOKED_ENDPOINT,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
-    """Send this message (without the length prefix) to that peer."""
-
-    peer: bytes
-    message: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """What the table holds of that endpoint is new, or has ended."""
-
-    endpoint_id: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Misbehaved:
-    """That peer sent what no honest node sends; the rest of its message was dropped. Cut it off for a while."""
-
-    peer: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyChanged:
-    """The issuer said something new: check every connection again, and keep what the policy holds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overtaken:
-    """Others hold a record of this node with that higher sequence, from an earlier run: publish above it."""
-
-    sequence: int
-
-
-Action: TypeAlias = Send | Changed | Misbehaved | PolicyChanged | Overtaken
 
 
 class _Allowance:
@@ -135,6 +101,8 @@ class _Peer:
     received: _Allowance
     notices_digest: bytes = b""  # of the notices that it was sent last
     notices_at: float = 0.0
+    blessed: bytes = b""  # which list of builds it was sent last
+    blessed_at: float = 0.0
 
 
 class GossipCore:
@@ -144,12 +112,22 @@ class GossipCore:
         own_id: This node's endpoint id, 32 bytes.
         random: Source of random bytes, for choosing peers.
         policy: Who is a member; notices that arrive are offered to it.
+        blessed: The list of blessed builds; None where this node trusts nobody's, and so passes none on [BL-10].
         capacity: How many owners the table holds at most.
     """
 
-    def __init__(self, own_id: bytes, *, random: Random, policy: AdmissionPolicy, capacity: int = PEERS_MAX) -> None:
+    def __init__(
+        self,
+        own_id: bytes,
+        *,
+        random: Random,
+        policy: AdmissionPolicy,
+        blessed: BlessedKeeper | None = None,
+        capacity: int = PEERS_MAX,
+    ) -> None:
         self.own_id = own_id
         self.policy = policy
+        self.blessed = blessed
         self.table = RecordTable(capacity=capacity)
         self._random = random
         self._peers: dict[bytes, _Peer] = {}
@@ -172,7 +150,7 @@ class GossipCore:
             sent=before.sent if before else _Allowance(GOSSIP_SENT_BURST, GOSSIP_SENT_PER_S, now),
             received=before.received if before else _Allowance(GOSSIP_RECEIVED_BURST, GOSSIP_RECEIVED_PER_S, now),
         )
-        actions = self._send_notices(peer, now)
+        actions = self._send_notices(peer, now) + self._send_blessed(peer, now)
         own = self.table.get(self.own_id)
         if own is not None:
             actions += self._send(peer, Records(records=(_record(own),), push=True), now)
@@ -279,10 +257,19 @@ class GossipCore:
             actions += self._send_notices(peer, now)
         return actions
 
+    def blessed_changed(self, now: float) -> list[Action]:
+        """This node itself was given a newer list of builds: apply it and tell every connected peer [BL-10]."""
+        actions: list[Action] = [BlessedChanged()]
+        for peer in self._peers:
+            actions += self._send_blessed(peer, now)
+        return actions
+
     # --- what peers say ---------------------------------------------------------------------------------------------
 
     def _on_root(self, peer: bytes, message: Root, now: float) -> list[Action]:
         actions = self._compare_notices(peer, message.notices_digest, now)
+        if self.blessed is not None and self.blessed.lacks(message.blessed):
+            actions += self._send_blessed(peer, now)
         if message.digest != self.table.root():
             answer = Buckets(digests=self.table.bucket_digests(), notices_digest=self._notices_digest())
             actions += self._send(peer, answer, now)
@@ -391,12 +378,29 @@ class GossipCore:
             log.info("refused a list of revocations: %s", error)
             if error.factor == Factor.REVOCATIONS_SIGNATURE:
                 actions.append(Misbehaved(peer=peer, reason=str(error)))
+        if message.blessed:
+            actions += self._on_blessed(peer, message.blessed, now)
         if changed:
             actions.append(PolicyChanged())
             actions += self._recheck(now)
             for other in self._peers:
                 if other != peer:
                     actions += self._send_notices(other, now)
+        return actions
+
+    def _on_blessed(self, peer: bytes, data: bytes, now: float) -> list[Action]:
+        """Take a list of builds if it holds and is newer, and only then pass it on [BL-10]."""
+        try:
+            if self.blessed is None or not self.blessed.offer_untrusted(data, now):
+                return []
+        except VerificationError as error:
+            # Whom this node trusts is its own choice: a list of others is no fault of who passes it on.
+            log.info("refused a list of builds: %s", error)
+            return []
+        actions: list[Action] = [BlessedChanged()]
+        for other in self._peers:
+            if other != peer:
+                actions += self._send_blessed(other, now)
         return actions
 
     # --- what the above share ----------------------------------------------------------------------------------------
@@ -406,7 +410,8 @@ class GossipCore:
         return [Changed(endpoint_id=endpoint_id) for endpoint_id in ended]
 
     def _root(self) -> Root:
-        return Root(digest=self.table.root(), notices_digest=self._notices_digest())
+        held = b"" if self.blessed is None else self.blessed.held
+        return Root(digest=self.table.root(), notices_digest=self._notices_digest(), blessed=held)
 
     def _notices_digest(self) -> bytes:
         digest = hashlib.sha256(len(self.policy.revocations_data).to_bytes(4, "big") + self.policy.revocations_data)
@@ -427,6 +432,16 @@ class GossipCore:
         state.notices_digest, state.notices_at = digest, now
         notices = Notices(revocations=self.policy.revocations_data, successors=self.policy.successors_data)
         return self._send(peer, notices, now)
+
+    def _send_blessed(self, peer: bytes, now: float) -> list[Action]:
+        """Send the list of builds, unless there is none or the peer had the same a moment ago [BL-10]."""
+        if self.blessed is None or not self.blessed.data:
+            return []
+        state, held = self._peers[peer], hashlib.sha256(self.blessed.data).digest()
+        if state.blessed == held and 0 <= now - state.blessed_at < NOTICES_INTERVAL_S:
+            return []
+        state.blessed, state.blessed_at = held, now
+        return self._send(peer, Notices(blessed=self.blessed.data), now)
 
     def _send_records(self, peer: bytes, entries: Sequence[Entry], now: float, *, push: bool = False) -> list[Action]:
         actions: list[Action] = []

@@ -13,6 +13,7 @@ from sealmesh.gossip._codec import records_pb2
 from sealmesh.gossip.table import BUCKETS, bucket_of
 from sealmesh.limits import (
     ADMISSION_MAX,
+    BLESSED_LIST_MAX,
     GOSSIP_MESSAGE_MAX,
     GOSSIP_RECORDS_PER_MESSAGE,
     ISSUERS_MAX,
@@ -24,6 +25,7 @@ from sealmesh.limits import (
 DIGEST_LENGTH: Final = 32
 BUCKET_DIGEST_LENGTH: Final = 16
 ID_LENGTH: Final = 32
+BLESSED_HELD_LENGTH: Final = 40
 _SEQUENCE_LENGTH: Final = 8
 _ITEM_LENGTH: Final = ID_LENGTH + _SEQUENCE_LENGTH + DIGEST_LENGTH
 _BITMAP_LENGTH: Final = BUCKETS // 8
@@ -34,10 +36,14 @@ Item: TypeAlias = tuple[bytes, int, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """The digest of the sender's whole table, and of its notices; answered with `Buckets` where the tables differ."""
+    """The digest of the sender's whole table, and of its notices; answered with `Buckets` where the tables differ.
+
+    `blessed` says which list of builds the sender has: trust id ‖ u64 version, or nothing where it keeps none.
+    """
 
     digest: bytes
     notices_digest: bytes
+    blessed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +87,15 @@ class Records:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
-    """The issuer's list of revocations, empty if none, and successor statements from oldest to newest."""
+    """What others said, passed on.
 
-    revocations: bytes
-    successors: tuple[bytes, ...]
+    The issuer's list of revocations, empty if none, and successor statements from oldest to newest; or the list of
+    blessed builds.
+    """
+
+    revocations: bytes = b""
+    successors: tuple[bytes, ...] = ()
+    blessed: bytes = b""
 
 
 Message: TypeAlias = Root | Buckets | Listing | Want | Records | Notices
@@ -101,6 +112,7 @@ def encode(message: Message) -> bytes:
         case Root():
             wire.root.digest = message.digest
             wire.root.notices_digest = message.notices_digest
+            wire.root.blessed = message.blessed
         case Buckets():
             wire.buckets.digests = b"".join(message.digests)
             wire.buckets.notices_digest = message.notices_digest
@@ -122,6 +134,7 @@ def encode(message: Message) -> bytes:
         case Notices():
             wire.notices.revocations = message.revocations
             wire.notices.successors.extend(message.successors)
+            wire.notices.blessed = message.blessed
         case _:
             assert_never(message)
     data = wire.SerializeToString(deterministic=True)
@@ -143,9 +156,11 @@ def decode_untrusted(data: bytes) -> Message:
         raise RemoteProtocolError("a records message that is none") from error
     match wire.WhichOneof("kind"):
         case "root":
+            _require(len(wire.root.blessed) in (0, BLESSED_HELD_LENGTH), "a list of builds named by another length")
             return Root(
                 digest=_digest(wire.root.digest, DIGEST_LENGTH),
                 notices_digest=_digest(wire.root.notices_digest, DIGEST_LENGTH),
+                blessed=wire.root.blessed,
             )
         case "buckets":
             digests = _digest(wire.buckets.digests, BUCKETS * BUCKET_DIGEST_LENGTH)
@@ -173,7 +188,12 @@ def decode_untrusted(data: bytes) -> Message:
         case "notices":
             _require(len(wire.notices.revocations) <= REVOCATIONS_MAX, "a list of revocations over its limit")
             _require(len(wire.notices.successors) < ISSUERS_MAX, "too many successors")
-            return Notices(revocations=wire.notices.revocations, successors=tuple(wire.notices.successors))
+            _require(len(wire.notices.blessed) <= BLESSED_LIST_MAX, "a list of builds over its limit")
+            return Notices(
+                revocations=wire.notices.revocations,
+                successors=tuple(wire.notices.successors),
+                blessed=wire.notices.blessed,
+            )
         case _:
             raise RemoteProtocolError("a records message of no known kind")
 

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import assert_never
 
 from sealmesh.errors import RemoteProtocolError, TransportError
-from sealmesh.gossip.core import Action, Changed, GossipCore, Misbehaved, Overtaken, PolicyChanged, Send
+from sealmesh.gossip.actions import Action, BlessedChanged, Changed, Misbehaved, Overtaken, PolicyChanged, Send
+from sealmesh.gossip.core import GossipCore
 from sealmesh.limits import (
     GOSSIP_MESSAGE_MAX,
     GOSSIP_QUEUE_MAX,
@@ -80,6 +81,7 @@ class GossipDriver:
         on_changed: Told of every endpoint whose record is new or has ended.
         on_policy_changed: Told when the issuer said something new, which is then to be kept.
         on_overtaken: Told the sequence above which this node must publish.
+        on_blessed_changed: Told when a newer list of blessed builds is held, which is then to be kept.
         sleep: Waits so many seconds.
     """
 
@@ -92,6 +94,7 @@ class GossipDriver:
         on_changed: Callable[[bytes], None] | None = None,
         on_policy_changed: Callable[[], None] | None = None,
         on_overtaken: Callable[[int], None] | None = None,
+        on_blessed_changed: Callable[[], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._core = core
@@ -100,6 +103,7 @@ class GossipDriver:
         self._on_changed = on_changed
         self._on_policy_changed = on_policy_changed
         self._on_overtaken = on_overtaken
+        self._on_blessed_changed = on_blessed_changed
         self._sleep = sleep
         self._outboxes: dict[bytes, _Outbox] = {}
         self._dialled: deque[Link] = deque()
@@ -130,6 +134,10 @@ class GossipDriver:
     def policy_changed(self) -> None:
         """The policy was given something new on this node: apply it, cut who is out, tell every peer."""
         self._act(self._core.policy_changed(self._now()))
+
+    def blessed_changed(self) -> None:
+        """This node was given a newer list of blessed builds: apply it, tell every peer."""
+        self._act(self._core.blessed_changed(self._now()))
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until everything said so far has been handed to the transport, at most so long."""
@@ -232,6 +240,9 @@ class GossipDriver:
                     self._recheck()
                     if self._on_policy_changed is not None:
                         self._on_policy_changed()
+                case BlessedChanged():
+                    if self._on_blessed_changed is not None:
+                        self._on_blessed_changed()
                 case Overtaken():
                     if self._on_overtaken is not None:
                         self._on_overtaken(action.sequence)

@@ -11,14 +11,14 @@ import contextlib
 import logging
 import os
 import secrets
-import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealmesh.api.server import ApiServer
 from sealmesh.attestation.plain import NEVER_PLAIN, PlainRule
 from sealmesh.attestation.policy import Policy
+from sealmesh.attestation.statement import HostStatement
 from sealmesh.backend.base import Backend
 from sealmesh.client.counters import Counters
 from sealmesh.client.dial import Dialer, Timeouts
@@ -33,7 +33,6 @@ from sealmesh.hardening.posture import Posture
 from sealmesh.host.attest import SoftwareAttester
 from sealmesh.host.find import FoundAttester
 from sealmesh.host.prove import Attester
-from sealmesh.identity.admission import AdmissionPolicy
 from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey
 from sealmesh.limits import SHUTDOWN_GRACE_S
@@ -48,18 +47,22 @@ from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
-from sealmesh.node.notices import NoticeKeeper
+from sealmesh.node.notices import NoticeKeeper, load_members
 from sealmesh.node.pins import PinKeeper
 from sealmesh.node.plain import PlainSide
 from sealmesh.node.publish import Identity, Publisher
 from sealmesh.node.pulse import PulseEndpoint
 from sealmesh.node.snapshot import StatusBoard
+from sealmesh.node.tls import tls_context
 from sealmesh.node.view import MeshView, snapshot
 from sealmesh.routing.directory import Directory
 from sealmesh.sealed.suites import Suite
 from sealmesh.status import MeshStatus, NodeStatus
 from sealmesh.transport.base import Endpoint, EndpointAddress, Stream
 from sealmesh.wire.framing import StreamKind
+
+if TYPE_CHECKING:
+    from sealmesh.node.builds import BuildsKeeper
 
 _log = logging.getLogger("sealmesh.node")
 
@@ -96,14 +99,15 @@ class Node:
         self._keys_at_rest = "tpm" if home.keys_are_sealed() else "file"
         self._home = home
         self._emit = emit
-        self._policy = policy
+        self._builds = None if policy.blessed_trust is None else _keep_builds(home, policy)
+        self._policy = policy = policy if self._builds is None else self._builds.policy
         self._posture = posture_of(posture, backend)
         self._key = key
         self._mesh = mesh
         self._endpoint = PulseEndpoint(endpoint)
         self._started_at = elapsed()
         self._stop = asyncio.Event()
-        self._members = _load_members(home, mesh)
+        self._members = load_members(home, mesh)
         self._notices = NoticeKeeper(home, self._members)
         credentials = mesh.credentials.encode()
         try:
@@ -148,7 +152,12 @@ class Node:
             ),
         )
         self._counters = Counters()
-        self._core = GossipCore(key.public, random=secrets.token_bytes, policy=self._members)
+        self._core = GossipCore(
+            key.public,
+            random=secrets.token_bytes,
+            policy=self._members,
+            blessed=None if self._builds is None else self._builds.lists,
+        )
         self._host = None
         if backend is not None:
             proves = attester.attester if attester is not None else SoftwareAttester(key)
@@ -161,6 +170,7 @@ class Node:
             on_changed=self._record_changed,
             on_policy_changed=self._notices.keep,
             on_overtaken=lambda sequence: self._publisher.overtaken(sequence),
+            on_blessed_changed=self._builds_changed,
         )
         self._publisher = Publisher(
             identity=Identity(key=key, credentials=credentials, roles=self._roles, name=settings.name),
@@ -181,6 +191,7 @@ class Node:
             link=self._links.get,
             now=now,
             note_key=None if keyed is None else keyed.note,
+            build_state=self._build_state,
         )
         local = None
         if backend is not None:
@@ -276,6 +287,15 @@ class Node:
         self._evidence.note_change(endpoint_id)
         self._board.note_change()
 
+    def _builds_changed(self) -> None:
+        if self._builds is not None:
+            self._builds.changed(self._verifier.set_policy)
+            self._board.note_change()
+
+    def _build_state(self, statement: HostStatement) -> str:
+        policy = self._policy if self._builds is None else self._builds.policy
+        return policy.judge_measurement(statement, now()).reason if policy.names_builds else ""
+
     def _keys_floor(self, endpoint_id: bytes) -> int:
         """The least sequence of a host's keys part that counts, as its summary says."""
         entry = self._core.table.get(endpoint_id)
@@ -300,6 +320,7 @@ class Node:
             attester=self._attester_words,
             hardware_key=self._hardware_key(),
             keys_at_rest=self._keys_at_rest,
+            blessed=None if self._builds is None else self._builds.status(),
         )
 
     def _hardware_key(self) -> str:
@@ -353,7 +374,7 @@ class Node:
             port=settings.port,
             attestations=self._view,
             api_keys=keys,
-            tls=_tls(settings),
+            tls=tls_context(settings),
             insecure_http=settings.insecure_http,
         )
         console = None
@@ -436,6 +457,8 @@ class Node:
             await asyncio.sleep(1.0)
             self._publisher.advance()
             self._notices.advance()
+            if self._builds is not None:
+                self._builds.advance(self._verifier.set_policy, self._gossip.blessed_changed)
 
     def _members_to_try(self) -> list[EndpointAddress]:
         known = [
@@ -452,21 +475,10 @@ class Node:
         return list(tried.values())
 
 
-def _load_members(home: Home, mesh: MeshState) -> AdmissionPolicy:
-    """Who is in the mesh, with what the issuer said in earlier runs. What no longer holds is not taken."""
-    members = AdmissionPolicy(mesh.issuer_key)
-    for successor in home.successors():
-        with contextlib.suppress(VerificationError):
-            members.offer_successor_untrusted(successor)
-    revocations = home.revocations()
-    if revocations:
-        try:
-            members.offer_revocations_untrusted(revocations, now())
-        except VerificationError as error:
-            raise ConfigError(
-                f"{home.path / 'revocations'} is damaged ({error.reason}); move it away: other members send it again"
-            ) from error
-    return members
+def _keep_builds(home: Home, policy: Policy) -> BuildsKeeper:
+    from sealmesh.node.builds import BuildsKeeper  # its library is loaded where somebody's list is believed
+
+    return BuildsKeeper(home, policy, now=now)
 
 
 def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -482,19 +494,3 @@ def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException
 
     gather(failures)
     return next((error for error in flat if isinstance(error, SealmeshError)), flat[0])
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """The API's TLS context.
-
-    Raises:
-        ConfigError: The files cannot be used.
-    """
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the TLS files cannot be used: {settings.tls_cert}, {settings.tls_key}") from error
-    return context

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
-from sealmesh.errors import ConfigError
+from sealmesh.errors import ConfigError, VerificationError
 from sealmesh.identity.admission import AdmissionPolicy
-from sealmesh.node.home import Home
+from sealmesh.node.clock import now
+from sealmesh.node.home import Home, MeshState
 
 _log = logging.getLogger("sealmesh.node")
 
@@ -41,3 +43,20 @@ class NoticeKeeper:
         """Try again what could not be kept. Call it each second."""
         if self._due:
             self.keep()
+
+
+def load_members(home: Home, mesh: MeshState) -> AdmissionPolicy:
+    """Who is in the mesh, with what the issuer said in earlier runs. What no longer holds is not taken."""
+    members = AdmissionPolicy(mesh.issuer_key)
+    for successor in home.successors():
+        with contextlib.suppress(VerificationError):
+            members.offer_successor_untrusted(successor)
+    revocations = home.revocations()
+    if revocations:
+        try:
+            members.offer_revocations_untrusted(revocations, now())
+        except VerificationError as error:
+            raise ConfigError(
+                f"{home.path / 'revocations'} is damaged ({error.reason}); move it away: other members send it again"
+            ) from error
+    return members

@@ -165,6 +165,8 @@ def load_policy(settings: Settings) -> Policy:
         policy = parse_policy_untrusted(content)
     if settings.require_attested_hosts is not None:
         policy = policy.at_least(Tier.from_label(settings.require_attested_hosts))
+    if settings.require_blessed:
+        policy = policy.require_blessed()
     return policy
 
 

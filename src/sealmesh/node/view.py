@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from sealmesh import __version__
+from sealmesh.attestation.statement import HostStatement
 from sealmesh.client.asker import Asker
 from sealmesh.client.counters import Counters
 from sealmesh.client.verify import HostVerifier
@@ -20,6 +21,7 @@ from sealmesh.node.plain import CAPABILITY as PLAIN
 from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.suites import Suite
 from sealmesh.status import (
+    BlessedStatus,
     ExchangeStatus,
     HostAttestation,
     MeshStatus,
@@ -71,6 +73,7 @@ class MeshView:
         now: Unix seconds.
         note_key: Told of each endpoint whose own record names a key, before the record counts; None where nothing goes
             unsealed anyway.
+        build_state: What the policy makes of the build that a host says it runs; "" where it names no list.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class MeshView:
         link: Callable[[bytes], LinkView | None],
         now: Callable[[], float],
         note_key: Callable[[bytes], None] | None = None,
+        build_state: Callable[[HostStatement], str] = lambda _: "",
     ) -> None:
         self._own_id = own_id
         self._note_key = note_key
@@ -93,6 +97,7 @@ class MeshView:
         self._entries = entries
         self._link = link
         self._now = now
+        self._build_state = build_state
 
     def record_changed(self, endpoint_id: bytes) -> None:
         """The table holds something new of an endpoint, or its record has ended."""
@@ -174,6 +179,7 @@ class MeshView:
             fingerprint=verdict.fingerprint.hex() if verdict and verdict.fingerprint else "",
             vendor=verdict.claims.get("vendor", "") if verdict else "",
             refused=() if usable or offer is None else self._refusals(offer),
+            build=self._build_state(verdict.statement) if verdict else "",
         )
 
     def _refusals(self, offer: HostOffer) -> tuple[str, ...]:
@@ -201,6 +207,7 @@ def snapshot(
     attester: str = "",
     hardware_key: str = "",
     keys_at_rest: str = "file",
+    blessed: BlessedStatus | None = None,
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
     own = asked.status()
@@ -246,4 +253,5 @@ def snapshot(
         attester=attester,
         hardware_key=hardware_key,
         keys_at_rest=keys_at_rest,
+        blessed=blessed,
     )

@@ -95,6 +95,7 @@ def test_an_honest_host_with_a_software_key_is_self_asserted(host: ProvenHost) -
         (13, "absent"),
         (14, "absent"),
         (15, "absent"),
+        (16, "absent"),
     ]
 
 

@@ -118,3 +118,27 @@ def test_a_host_that_says_what_protects_it_is_shown_to_have_said_so() -> None:
 def test_spans() -> None:
     assert [span(value) for value in (0, 59.9, 60, 3600, 86_400 * 3)] == ["0 s", "59 s", "1 min", "1 h", "3 d"]
     assert [span(value) for value in (None, "1", True, -1, float("nan"), 1e300)] == ["-"] * 6
+
+
+def test_hosts_say_whether_their_builds_are_blessed_where_a_list_is_named() -> None:
+    blessed, unblessed = copy.deepcopy(STATUS["peers"][0]), copy.deepcopy(STATUS["peers"][0])
+    blessed["build"] = "blessed: the host says that it runs linux-x86_64-cp311/first"
+    unblessed |= {"endpoint_id": "aa" * 32, "build": "unblessed: its build is not on version 2 of the list"}
+    lines = host_lines([blessed, unblessed], PLAIN)
+    assert "BUILD" in lines[0]
+    assert " blessed " in lines[1]
+    assert " unblessed " in lines[2]
+    assert lines[3] == "  aaaaaaaaaaaa… is unblessed: its build is not on version 2 of the list"
+    unblessed["refused"] = [unblessed["build"]]
+    assert "is not used: unblessed: its build is not on" in host_lines([unblessed], PLAIN)[2]
+
+
+def test_the_status_names_the_list_of_builds() -> None:
+    known = {"name": "example", "version": 3, "expires": 0.0, "builds": 2, "in_force": True, "required": True}
+    lines = status_lines({**STATUS, "blessed": known}, PLAIN)
+    assert "builds     example, version 3, 2 builds; demanded of every host" in lines
+    lines = status_lines({**STATUS, "blessed": {**known, "in_force": False, "required": False}}, PLAIN)
+    assert "builds     example, version 3, which has ended, 2 builds" in lines
+    lines = status_lines({**STATUS, "blessed": {**known, "version": 0}}, PLAIN)
+    assert "builds     example: no list is known yet; demanded of every host" in lines
+    assert not any(line.startswith("builds") for line in status_lines(STATUS, PLAIN))

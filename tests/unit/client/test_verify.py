@@ -11,7 +11,9 @@ from itertools import pairwise
 import pytest
 
 from kit.attested import VERIFIER_ID, ProvenHost, judge, make_random
+from kit.builds import PLATFORM, build, measurement, signed, trust
 from kit.virtual_time import VirtualTime, settle
+from sealmesh.attestation.blessed import read_list_untrusted
 from sealmesh.attestation.challenge import (
     Answer,
     Challenge,
@@ -26,7 +28,7 @@ from sealmesh.attestation.factors import FactorId, Status, Tier
 from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import FirstUse, Policy
 from sealmesh.attestation.proof import SavedProof
-from sealmesh.attestation.statement import EpochStatement
+from sealmesh.attestation.statement import EpochStatement, HostStatement
 from sealmesh.attestation.verifier import HostVerdict
 from sealmesh.client.challenge import HostLink
 from sealmesh.client.remembered import ForgetfulSuites
@@ -688,3 +690,86 @@ async def test_a_memory_that_is_empty_yet_is_used_all_the_same(tmp_path) -> None
     async with world.running():
         assert SeenSuites(tmp_path / "suites.json").best_suite(host.id) == 2
         assert any(one.startswith("pin: ") for one in world.verifier.refusals(host.id))
+
+
+# --- blessed builds -----------------------------------------------------------------------------------------------
+
+
+def _policy(*listed: str, version: int = 1, **digests: list[str]) -> Policy:
+    now = VirtualTime().now()
+    builds = [build(name, **digests) for name in listed]
+    found = read_list_untrusted(signed(*builds, now=now, version=version), trust(), now)
+    return Policy(blessed_trust=trust()).require_blessed().with_blessed(found)
+
+
+def _running(world: World, name: str, build_name: str) -> SimulatedHost:
+    """A host that says it runs that build."""
+    host = world.add(name)
+    plain = host.host.statement
+
+    def statement(now: float = 0.0, *, root: bytes = b"", **changes: object) -> HostStatement:
+        stated = {"measurement": measurement(build_name), "platform": PLATFORM}
+        return plain(now, root=root, **{**stated, **changes})
+
+    host.host.statement = statement  # type: ignore[method-assign]
+    return host
+
+
+async def test_a_build_that_is_taken_off_is_not_sealed_to_any_more() -> None:
+    """[BL-13]: at once, and the other host keeps its verdict."""
+    world = World(policy=_policy("good", "bad"))
+    good, bad = _running(world, "one", "good"), _running(world, "two", "bad")
+    for host in (good, bad):
+        world.verifier.note_host(host.id)
+    async with world.running():
+        assert world.verified(good)
+        assert world.verified(bad)
+        world.verifier.set_policy(_policy("good", version=2))
+        assert world.verified(good)
+        assert not world.verified(bad)
+        assert world.verifier.refusals(bad.id) == ("unblessed: its build is not on version 2 of the list",)
+        await settle()
+        # Both were asked again, so what their verdicts say is of the new list.
+        assert (good.count("challenge"), bad.count("challenge")) == (2, 2)
+        verdict = world.verifier.verdict(bad.id)
+        assert verdict is not None
+        assert [one.status.value for one in verdict.verdict.factors if one.factor is FactorId.MEASUREMENT] == ["fail"]
+        await world.time.advance(100)
+        assert good.count("challenge") == 2
+        world.verifier.set_policy(_policy("good", "bad", version=3))
+        assert world.verified(bad)
+
+
+async def test_what_counts_as_evidence_changed_drops_every_verdict() -> None:
+    world = World(policy=_policy("good"))
+    host = _running(world, "one", "good")
+    world.verifier.note_host(host.id)
+    async with world.running():
+        assert world.verified(host)
+        world.verifier.set_policy(_policy("good", version=2, launch_digests=["ab" * 48]))
+        assert not world.verified(host)
+        await settle()
+        assert world.verified(host)
+
+
+async def test_an_answer_that_was_judged_by_the_old_policy_does_not_count() -> None:
+    world = World(policy=_policy("good"))
+    host = _running(world, "one", "good")
+    after = _policy("good", version=2, launch_digests=["ab" * 48])
+
+    changed = False
+
+    async def judge_slowly(judge_now: Callable[[], HostVerdict]) -> HostVerdict:
+        nonlocal changed
+        verdict = judge_now()
+        if not changed:
+            changed = True
+            world.verifier.set_policy(after)
+        return verdict
+
+    world.verifier._judge._run = judge_slowly  # type: ignore[assignment]
+    world.verifier.note_host(host.id)
+    async with world.running():
+        await settle()
+        assert host.count("challenge") == 2
+        assert world.verified(host)

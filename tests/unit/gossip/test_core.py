@@ -2,7 +2,8 @@ import pytest
 
 from kit.people import NOW, Member, People, Randomness
 from sealmesh.errors import LocalProtocolError, VerificationError
-from sealmesh.gossip.core import Action, Changed, GossipCore, Misbehaved, PolicyChanged, Send
+from sealmesh.gossip.actions import Action, Changed, Misbehaved, PolicyChanged, Send
+from sealmesh.gossip.core import GossipCore
 from sealmesh.gossip.messages import (
     Buckets,
     Listing,

@@ -90,12 +90,14 @@ class Record(_message.Message):
     def __init__(self, summary: _Optional[bytes] = ..., credentials: _Optional[bytes] = ...) -> None: ...
 
 class Root(_message.Message):
-    __slots__ = ("digest", "notices_digest")
+    __slots__ = ("digest", "notices_digest", "blessed")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NOTICES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BLESSED_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     notices_digest: bytes
-    def __init__(self, digest: _Optional[bytes] = ..., notices_digest: _Optional[bytes] = ...) -> None: ...
+    blessed: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., notices_digest: _Optional[bytes] = ..., blessed: _Optional[bytes] = ...) -> None: ...
 
 class Buckets(_message.Message):
     __slots__ = ("digests", "notices_digest")
@@ -128,12 +130,14 @@ class Records(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., push: _Optional[bool] = ...) -> None: ...
 
 class Notices(_message.Message):
-    __slots__ = ("revocations", "successors")
+    __slots__ = ("revocations", "successors", "blessed")
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     SUCCESSORS_FIELD_NUMBER: _ClassVar[int]
+    BLESSED_FIELD_NUMBER: _ClassVar[int]
     revocations: bytes
     successors: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, revocations: _Optional[bytes] = ..., successors: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    blessed: bytes
+    def __init__(self, revocations: _Optional[bytes] = ..., successors: _Optional[_Iterable[bytes]] = ..., blessed: _Optional[bytes] = ...) -> None: ...
 
 class Gossip(_message.Message):
     __slots__ = ("root", "buckets", "listing", "want", "records", "notices")
