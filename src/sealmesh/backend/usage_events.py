@@ -15,7 +15,8 @@ from sealmesh import limits
 from sealmesh.errors import BackendError
 
 #: How the event with the counts begins to differ from all others: it has no choice.
-_NO_CHOICE: Final = (b'"choices":[]', b'"choices": []')
+_TIGHT: Final = b'"choices":[]'
+_LOOSE: Final = b'"choices": []'
 _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _EVENT: Final = re.compile(rb".*?(?:\n\n|\r\n\r\n)", re.DOTALL)
 
@@ -54,7 +55,7 @@ class CountsRemover:
         Raises:
             BackendError: An event is too long.
         """
-        if not self._held and data.endswith(b"\n\n") and not any(mark in data for mark in _NO_CHOICE):
+        if not self._held and _TIGHT not in data and _LOOSE not in data and data.endswith(b"\n\n"):
             return data  # nearly every call
         data = self._held + data
         cut = max((at + len(end) for end in _ENDS if (at := data.rfind(end)) >= 0), default=0)
@@ -62,7 +63,7 @@ class CountsRemover:
         if len(self._held) > limits.SSE_EVENT_MAX:
             raise BackendError(502, "engine_broken", "The engine sent an event that is too long.")
         whole = data[:cut]
-        if not any(mark in whole for mark in _NO_CHOICE):
+        if _TIGHT not in whole and _LOOSE not in whole:
             return whole
         pieces = _EVENT.findall(whole)
         return b"".join(event for event in pieces if not _holds_counts(event))
@@ -75,7 +76,7 @@ class CountsRemover:
 
 def _holds_counts(event: bytes) -> bool:
     """Whether an event has counts and no choice; one that cannot be read has none and stays."""
-    if not any(mark in event for mark in _NO_CHOICE):
+    if _TIGHT not in event and _LOOSE not in event:
         return False
     try:
         fields: Any = msgspec.json.decode(event.strip().removeprefix(b"data:"))
