@@ -178,12 +178,23 @@ class AskedStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModelStatus:
+    """Answers to other nodes by one of this host's models."""
+
+    model: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedStatus:
     """What this host answered to other nodes since start."""
 
     open: int = 0
     done: int = 0
     refused_by_reason: dict[str, int] = field(default_factory=dict)
+    models: tuple[ServedModelStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

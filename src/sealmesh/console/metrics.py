@@ -74,7 +74,12 @@ FIRST_TOKEN: Final = Family(
     labels=("model", "sealed"),
 )
 SERVED_OPEN: Final = Family(name="sealmesh_served_open", kind="gauge", words="Exchanges of other nodes under way here.")
-SERVED: Final = Family(name="sealmesh_served_total", kind="counter", words="Exchanges of other nodes answered here.")
+SERVED: Final = Family(
+    name="sealmesh_served_total",
+    kind="counter",
+    words="Exchanges of other nodes answered here.",
+    labels=("model",),
+)
 SERVED_REFUSED: Final = Family(
     name="sealmesh_served_refused_total",
     kind="counter",
@@ -85,7 +90,7 @@ SERVED_TOKENS: Final = Family(
     name="sealmesh_served_tokens_total",
     kind="counter",
     words="Tokens of the answers given to other nodes.",
-    labels=("kind",),
+    labels=("model", "kind"),
 )
 
 #: In the order in which they stand on the page.
@@ -147,16 +152,14 @@ def _samples(status: NodeStatus) -> Iterator[tuple[Family, Iterable[Sample]]]:
     if served is None:
         return
     yield SERVED_OPEN, [("", (), served.open)]
-    yield SERVED, [("", (), served.done)]
+    yield SERVED, [("", (one.model,), one.requests) for one in served.models]
     yield SERVED_REFUSED, [("", (reason,), count) for reason, count in sorted(served.refused_by_reason.items())]
     yield (
         SERVED_TOKENS,
         [
-            ("", (kind,), count)
-            for kind, count in (
-                ("prompt", status.tokens.served_prompt),
-                ("completion", status.tokens.served_completion),
-            )
+            ("", (one.model, kind), count)
+            for one in served.models
+            for kind, count in (("prompt", one.prompt_tokens), ("completion", one.completion_tokens))
         ],
     )
 

@@ -57,6 +57,16 @@ class HostCounters:
         self.refused: Counter[str] = Counter()
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        #: Answers, prompt and completion tokens by model: only this host's own models are ever answered for.
+        self.models: dict[str, tuple[int, int, int]] = {}
+
+    def answered(self, model: str, *, prompt_tokens: int, completion_tokens: int) -> None:
+        """An exchange came to its end with these counts."""
+        self.done += 1
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        done, prompt, completion = self.models.get(model, (0, 0, 0))
+        self.models[model] = (done + 1, prompt + prompt_tokens, completion + completion_tokens)
 
 
 class ServiceParts(TypedDict, total=False):
@@ -337,10 +347,9 @@ class _Exchange:
             usage = answer.usage or Usage()
         trailer = trailer_of(usage)
         await self._sender.finish(trailer)
-        counters = self._service._counters
-        counters.done += 1
-        counters.prompt_tokens += trailer.prompt_tokens
-        counters.completion_tokens += trailer.completion_tokens
+        self._service._counters.answered(
+            request.model, prompt_tokens=trailer.prompt_tokens, completion_tokens=trailer.completion_tokens
+        )
 
 
 def trailer_of(usage: Usage) -> Trailer:

@@ -28,6 +28,7 @@ from sealmesh.status import (
     ModelStatus,
     NodeStatus,
     PeerStatus,
+    ServedModelStatus,
     ServedStatus,
     TokenStatus,
 )
@@ -249,7 +250,15 @@ def snapshot(
         asked=own,
         served=None
         if served is None
-        else ServedStatus(open=served.open, done=served.done, refused_by_reason=dict(served.refused)),
+        else ServedStatus(
+            open=served.open,
+            done=served.done,
+            refused_by_reason=dict(served.refused),
+            models=tuple(
+                ServedModelStatus(model=model, requests=done, prompt_tokens=prompt, completion_tokens=completion)
+                for model, (done, prompt, completion) in sorted(served.models.items())
+            ),
+        ),
         attester=attester,
         hardware_key=hardware_key,
         keys_at_rest=keys_at_rest,

@@ -85,7 +85,7 @@ _CHAT: Final = [
     *_STREAMING,
     _MORE_CHOICES,
     *_works("max_completion_tokens", "logprobs", "top_logprobs", "response_format"),
-    *_works("messages", note="in process text only: images and other parts are refused by their place"),
+    *_works("messages", note="in process text only, by their place; by URL images and files as `data:` links only"),
     *_works("tools", "tool_choice", note="functions; in process not together with `response_format` or `logprobs`"),
     *_works("parallel_tool_calls", note="a model whose chat template knows no tools makes one call at a time"),
     *_works("reasoning_effort", note="by models whose chat template knows it"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealmesh.backend.llama_tools import ToolCalls, describe_tools, template_knows_tools
@@ -170,6 +170,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     name=st.text(min_size=1, max_size=8),
     arguments=st.dictionaries(st.text(max_size=4), JSON, max_size=3),
@@ -187,12 +188,14 @@ def test_a_call_is_whole_however_it_comes(
     assert json.loads(whole["calls"][0]["arguments"]) == arguments
 
 
+@settings(deadline=None)
 @given(words=st.text(max_size=20), ascii_only=st.booleans(), cuts=st.lists(st.integers(0, 200), max_size=12))
 def test_words_are_whole_however_they_come(words: str, ascii_only: bool, cuts: list[int]) -> None:
     whole, reason = told(json.dumps({"content": words}, ensure_ascii=ascii_only), cuts)
     assert (whole, reason) == ({"content": words, "calls": []}, "stop")
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=30), start=st.sampled_from(["", '{"name": "f", "arguments": ', '{"content": "']))
 def test_an_answer_that_was_cut_stays_cut(text: str, start: str) -> None:
     _, reason = told(start + text, [3, 9], "length")

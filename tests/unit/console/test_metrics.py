@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +15,7 @@ from tests.unit.console.test_app import STATUS, Source
 
 from sealmesh.console.app import ConsoleServer
 from sealmesh.console.metrics import CONTENT_TYPE, FAMILIES, escape_label, reference, render
-from sealmesh.status import AskedStatus, LatencyStatus, NodeStatus, RouteStatus, ServedStatus, TokenStatus
+from sealmesh.status import AskedStatus, LatencyStatus, NodeStatus, RouteStatus, ServedModelStatus, ServedStatus
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
@@ -24,12 +24,12 @@ def status(model: str = "echo") -> NodeStatus:
     route = RouteStatus(
         model=model, host="ef" * 32, sealed="xwing", tier="pinned", requests=4, prompt_tokens=30, completion_tokens=50
     )
+    own = ServedModelStatus(model="own", requests=6, prompt_tokens=7, completion_tokens=8)
     latency = LatencyStatus(model=model, sealed="xwing", buckets=((0.05, 1), (0.1, 3)), count=4, sum_s=2.5)
     return dataclasses.replace(
         STATUS,
         asked=AskedStatus(open=1, done=4, failed_by_reason={"host_lost": 3}, routes=(route,), first_token=(latency,)),
-        served=ServedStatus(open=2, done=6, refused_by_reason={"busy": 5}),
-        tokens=TokenStatus(served_prompt=7, served_completion=8),
+        served=ServedStatus(open=2, done=6, refused_by_reason={"busy": 5}, models=(own,)),
     )
 
 
@@ -59,7 +59,8 @@ def test_the_numbers_are_those_of_the_status() -> None:
     assert samples(now, "sealmesh_peers") == {("", "true"): 1, ("", "false"): 0}
     assert samples(now, "sealmesh_models") == {("", "true"): 1, ("", "false"): 0}
     assert samples(now, "sealmesh_served_refused_total") == {("", "busy"): 5}
-    assert samples(now, "sealmesh_served_tokens_total") == {("", "prompt"): 7, ("", "completion"): 8}
+    assert samples(now, "sealmesh_served_total") == {("", "own"): 6}
+    assert samples(now, "sealmesh_served_tokens_total") == {("", "own", "prompt"): 7, ("", "own", "completion"): 8}
     assert samples(now, "sealmesh_time_to_first_token_seconds") == {
         ("_bucket", "echo", "xwing", "0.05"): 1,
         ("_bucket", "echo", "xwing", "0.1"): 3,
@@ -73,6 +74,7 @@ def test_a_node_that_serves_nothing_says_nothing_of_it() -> None:
     assert not [name for name in parsed(STATUS) if "served" in name]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 @pytest.mark.parametrize("prefix", ["", 'a"} 1\nevil_total{x="', "\\", "\r\n# TYPE x counter\n", "\x85\u2028\x1b[31m"])
 def test_no_name_leaves_its_quotes_or_its_line(prefix: str, name: str) -> None:
