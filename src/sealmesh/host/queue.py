@@ -32,14 +32,19 @@ class FairQueue:
         """How many wait for one."""
         return sum(len(turns) for turns in self._waiting.values())
 
+    def take(self) -> bool:
+        """Take a turn if one is free and nobody waits for it."""
+        free = not self._slots or (self._running < self._slots and not self._waiting)
+        self._running += free
+        return free
+
     async def acquire(self, peer: bytes) -> None:
         """Wait for a turn; `release` follows, once.
 
         Args:
             peer: Whose request it is: of several peers that wait, each gets a turn before one gets a second.
         """
-        if not self._slots or (self._running < self._slots and not self._waiting):
-            self._running += 1
+        if self.take():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(peer, deque()).append(turn)

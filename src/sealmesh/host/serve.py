@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final, Required, TypedDict, Unpack
 
 from sealmesh.backend.base import Backend, BackendRequest, Usage
@@ -131,22 +131,23 @@ class ExchangeService(abc.ABC):
         """How much this host has to do: told to askers, for the order in which they try hosts [EX-63]."""
         return Load(slots=self._backend.parallel, taken=self._places.open)
 
-    @contextlib.asynccontextmanager
-    async def turn(self, peer: bytes) -> AsyncIterator[None]:
-        """Wait for a turn at the engine, and have it.
+    async def take_turn(self, peer: bytes) -> None:
+        """Wait for a turn at the engine, which `end_turn` gives back.
 
         Raises:
             BackendError: None came in time.
         """
+        if self._queue.take():
+            return
         try:
             async with asyncio.timeout(self._queue_wait_s):
                 await self._queue.acquire(peer)
         except TimeoutError as error:
             raise BackendError(503, "busy", "the host has had no room for too long", retry_after_s=1) from error
-        try:
-            yield
-        finally:
-            self._queue.release()
+
+    def end_turn(self) -> None:
+        """Let the next one have its turn."""
+        self._queue.release()
 
     @property
     def open_exchanges(self) -> int:
@@ -339,12 +340,16 @@ class _Exchange:
         return await asyncio.to_thread(rebuild_request_untrusted, head, body, serves=serves)
 
     async def _answer(self, request: BackendRequest) -> None:
-        async with self._service.turn(self._peer), await self._service._backend.ask(request) as answer:
-            head = ResponseHead(status=answer.status, headers=answer.headers)
-            await self._sender.send_head(head, more=answer.ready)
-            while chunk := await answer.read():
-                await self._sender.send_body(chunk, more=answer.ready)
-            usage = answer.usage or Usage()
+        await self._service.take_turn(self._peer)
+        try:
+            async with await self._service._backend.ask(request) as answer:
+                head = ResponseHead(status=answer.status, headers=answer.headers)
+                await self._sender.send_head(head, more=answer.ready)
+                while chunk := await answer.read():
+                    await self._sender.send_body(chunk, more=answer.ready)
+                usage = answer.usage or Usage()
+        finally:
+            self._service.end_turn()
         trailer = trailer_of(usage)
         await self._sender.finish(trailer)
         self._service._counters.answered(
