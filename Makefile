@@ -28,7 +28,7 @@ contracts:
 	@.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
 
 unit:
-	@$(PY) -m pytest -q -n 2 tests/unit tests/architecture -m "not model and not process and not swtpm"
+	@$(PY) -m pytest -q -n 2 tests/unit tests/architecture -m "not model and not process and not systemd and not swtpm"
 
 test: dev ## Everything that CI runs
 	@scripts/test

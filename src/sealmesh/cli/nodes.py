@@ -12,6 +12,7 @@ from typing import Any, Final
 from sealmesh.cli.events import Emit, make_emit, start_logging
 from sealmesh.cli.failures import EXIT_RIGHT
 from sealmesh.cli.handover import UNHARDENED, receive_ticket
+from sealmesh.cli.units import SERVICE_VARIABLE
 from sealmesh.config.load import load_settings
 from sealmesh.config.settings import Mode, Settings
 from sealmesh.hardening.process import harden_process, unhardened_process
@@ -38,7 +39,7 @@ def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
     unhardened = bool(flags.get("no_hardening"))
     posture = unhardened_process(f"{UNHARDENED} was given") if unhardened else harden_process()
     settings = gather(mode, flags)
-    emit = make_emit(settings.log_format)
+    emit = for_a_log(make_emit(settings.log_format), os.environ)
     start_logging(settings.log_format, emit)
     for warning in settings.warnings:
         emit({"event": "warning", "level": "warning", "message": warning})
@@ -51,6 +52,17 @@ def run_node(mode: Mode, flags: Mapping[str, object]) -> int:
     posture = confine(settings, posture)  # before any thread
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(until_stopped(run(settings, emit, posture=posture), emit))
+
+
+def for_a_log(emit: Emit, environment: Mapping[str, str]) -> Emit:
+    """Leave the ticket out of what a service says: its words go to a log that others may read."""
+    if not environment.get(SERVICE_VARIABLE):
+        return emit
+
+    def say(event: dict[str, object]) -> None:
+        emit({name: value for name, value in event.items() if name != "ticket"})
+
+    return say
 
 
 def gather(mode: Mode, flags: Mapping[str, object]) -> Settings:

@@ -37,7 +37,7 @@ API_KEY_MIN: Final = 16  # characters; shorter keys can be guessed over a networ
 
 #: Names in the environment that are ours and are no settings.
 _OTHER_ENVIRONMENT: Final = frozenset(
-    {"SEALMESH_DEBUG", "SEALMESH_TICKET_FD", "SEALMESH_RECORD_STREAMS", "SEALMESH_MODEL_CACHE"}
+    {"SEALMESH_DEBUG", "SEALMESH_TICKET_FD", "SEALMESH_SERVICE", "SEALMESH_RECORD_STREAMS", "SEALMESH_MODEL_CACHE"}
 )
 
 
