@@ -142,3 +142,16 @@ def test_the_status_names_the_list_of_builds() -> None:
     lines = status_lines({**STATUS, "blessed": {**known, "version": 0}}, PLAIN)
     assert "builds     example: no list is known yet; demanded of every host" in lines
     assert not any(line.startswith("builds") for line in status_lines(STATUS, PLAIN))
+
+
+def test_what_goes_unsealed_is_shown_wherever_one_looks() -> None:
+    """[PL-7]"""
+    peer = {**STATUS["peers"][0], "plain": True, "sealed_suites": []}
+    assert "NO (plain)" in host_lines([peer], PLAIN)[1]
+    listed = model("open")
+    listed["sealmesh"] = {**listed["sealmesh"], "plain": True}
+    assert model_lines([listed], PLAIN)[1].split()[-1] == "UNSEALED"
+    status = copy.deepcopy(STATUS)
+    status["asked"] = {"routes": [{"sealed": "no", "requests": 3}, {"sealed": "xwing", "requests": 9}]}
+    assert any("UNSEALED: 3" in line for line in status_lines(status, PLAIN))
+    assert not any("UNSEALED" in line for line in status_lines(STATUS, PLAIN))
