@@ -55,6 +55,27 @@ def test_every_setting_can_stand_in_the_environment_and_all_but_secrets_in_the_f
     assert {option.attribute for option in OPTIONS.values()} == fields - {"mode", "home", "warnings"}
 
 
+@pytest.mark.parametrize("given", ["seccomp, Landlock", ["seccomp", "landlock", "seccomp"]])
+def test_demanded_controls_are_a_list_or_parted_by_commas(tmp_path: Path, given: object) -> None:
+    settings = load_settings(Mode.SERVE, flags={"home": tmp_path, "require_hardening": given}, environment={})
+    assert settings.require_hardening == ("seccomp", "landlock")
+
+
+def test_hardening_is_taken_away_by_a_flag_alone(tmp_path: Path) -> None:
+    flags = {"home": tmp_path}
+    assert load_settings(Mode.SERVE, flags={**flags, "no_hardening": True}, environment={}).no_hardening
+    assert not load_settings(Mode.SERVE, flags=flags, environment={"SEALMESH_NO_HARDENING": "1"}).no_hardening
+    (tmp_path / "config.toml").write_text("no_hardening = true")
+    with pytest.raises(ConfigError, match="on the command line only"):
+        load_settings(Mode.SERVE, flags=flags, environment={})
+
+
+def test_hardening_is_not_both_demanded_and_taken_away(tmp_path: Path) -> None:
+    flags = {"home": tmp_path, "no_hardening": True, "require_hardening": "seccomp"}
+    with pytest.raises(ConfigError, match="exclude each other"):
+        load_settings(Mode.SERVE, flags=flags, environment={})
+
+
 def test_rivals_in_one_source_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--model and --backend exclude each other|--backend and --model exclude"):
         load(home=tmp_path, model="a", backend="echo:")
