@@ -41,6 +41,7 @@ class Host:
     proof: StandingProof | None = None
     keys: bytes | None = None
     attester: Attester | None = None
+    prover_kind: type[Prover] = Prover
 
     def __post_init__(self) -> None:
         self.random = make_random(self.seed + b" requests")
@@ -54,7 +55,7 @@ class Host:
             elapsed=self.time.elapsed,
             sleep=self.time.sleep,
         )
-        self.prover = Prover(
+        self.prover = self.prover_kind(
             endpoint_id=self.key.public,
             statement_key=self.keeper.statement_key,
             attester=self.attester or SoftwareAttester(self.key),
@@ -118,6 +119,8 @@ class World:
         asked: How many challenge streams have come.
         policy: The verifier's.
         attester: The host's; a software key without it.
+        prover_kind: Its prover; a liar's, where it lies.
+        sealed_opened: How many sealed streams have come.
         memories: What else the verifier is given: pins, activations, run_judgement.
     """
 
@@ -128,11 +131,13 @@ class World:
     asked: int = 0
     policy: Policy = field(default_factory=Policy)
     attester: Attester | None = None
+    prover_kind: type[Prover] = Prover
+    sealed_opened: int = 0
     memories: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.here = self.asker_time or self.time
-        self.host = Host(self.time, attester=self.attester)
+        self.host = Host(self.time, attester=self.attester, prover_kind=self.prover_kind)
         self.network = MemoryNetwork()
         self._here = self.network.endpoint(VERIFIER_ID)
         self._there = self.network.endpoint(self.host.key.public)
@@ -162,6 +167,7 @@ class World:
             stream = await connection.accept()
             kind = await stream.read(1)
             if kind == bytes([StreamKind.SEALED]):
+                self.sealed_opened += 1
                 assert self.serve is not None
                 self._start(self.serve(connection.remote_id, stream))
                 continue

@@ -93,7 +93,8 @@ class Activator:
             case RefusedAnswer():
                 host.activation_tries += 1
                 host.activating = Activating.PENDING
-                host.activate_at = self._elapsed() + activation_pause(host.activation_tries)
+                spread = self._random(1)[0] / 256
+                host.activate_at = self._elapsed() + activation_pause(host.activation_tries, spread=spread)
                 return False
             case KeysAnswer() | ProofAnswer():
                 raise RemoteProtocolError("an activation was answered with something else")

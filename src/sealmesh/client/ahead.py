@@ -76,13 +76,15 @@ def retry_pause(*, failures: int, dropped: int, left: float | None) -> float:
     return min(DROPPED_S * 2.0 ** min(dropped - 1, 10), DROPPED_MAX_S)
 
 
-def activation_pause(tries: int) -> float:
+def activation_pause(tries: int, *, spread: float) -> float:
     """Return how long to wait after an activation that a host had no time for, in seconds.
 
     Args:
         tries: In a row, 1 or more.
+        spread: 0 to 1, drawn anew each time. Verifiers that a host turned away together must not come back together:
+            few of them would be let in at once, and its chip would rest until the next time.
     """
-    return min(ACTIVATION_RETRY_S * 2.0 ** min(tries - 1, 10), ACTIVATION_RETRY_MAX_S)
+    return min(ACTIVATION_RETRY_S * 2.0 ** min(tries - 1, 10), ACTIVATION_RETRY_MAX_S) * (0.5 + spread)
 
 
 def host_of_now(hosts: Sequence[VerifiedHost], now: float) -> VerifiedHost | None:

@@ -176,7 +176,7 @@ class Judge:
         timing = asyncio.ensure_future(self._sleep(JUDGEMENT_TIMEOUT_S))
         try:
             await asyncio.wait({judging, timing}, return_when=asyncio.FIRST_COMPLETED)
-            if not judging.done():
+            if not judging.done() or judging.cancelled():
                 raise JudgementTimeoutError("a judgement was not done in time")
             return judging.result()
         finally:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sys
 from pathlib import Path
+from typing import Final
 
 from sealmesh.api.http import try_port
 from sealmesh.attestation.factors import Tier
@@ -31,6 +33,9 @@ from sealmesh.sealed.suites import Suite
 from sealmesh.transport.base import Endpoint, EndpointAddress
 from sealmesh.transport.record import RecordingEndpoint
 
+#: A fifth of Python's own: a verdict holds the event loop up no longer than its longest single call.
+SWITCH_INTERVAL_S: Final = 0.001
+
 
 async def run(
     settings: Settings, emit: Emit, *, posture: Posture | None = None, suites: tuple[Suite, ...] = tuple(Suite)
@@ -47,6 +52,8 @@ async def run(
         ConfigError: Something that the operator can mend: a port, a ticket, a file.
         SealmeshError: The node could not start or go on.
     """
+    # Verdicts are worked out in threads, and who waits for the interpreter's lock waits this long: the event loop too.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     tpm = await find_chip(settings)
     home = Home(settings.home, sealer=tpm.chip)
     with home.lock():
