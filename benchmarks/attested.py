@@ -1,7 +1,7 @@
 """What `--require-attested-hosts` costs an app, and how long verdicts hold the event loop.
 
 `python benchmarks/attested.py`: a host with a fresh emulated TPM and two clients, one with the flag, each a process of
-its own: median time to the first token, asked in turn. Before that, in this process: how late the event loop's turns came
+its own: median time to the first token, asked in turn. Before that, in this process: how late the event loop turned
 while verdicts were worked out in threads, one after the other without a rest. Nothing here is a test.
 """
 

@@ -63,6 +63,7 @@ ATTACKS = {
         "a software key poses as hardware",
         (
             "attestation/verifier.py:cap_finding",
+            "attestation/vendors/tpm/credential.py:Activation.check_untrusted",
             "attestation/vendors/roots.py:load_root",
             "attestation/vendors/ec_chain.py:check_issued_untrusted",
             "attestation/vendors/apple_attest.py:check_assertion_signature_untrusted",
@@ -214,6 +215,7 @@ ATTACKS = {
             "host/openings.py:BodyBudget",
             "host/queue.py:FairQueue",
             "host/prove.py:Prover._admit_challenge",
+            "host/prove.py:Prover._admit_activation",
             "sealed/replay.py:ReplayTags.insert",
         ),
     ),
