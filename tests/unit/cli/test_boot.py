@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import site
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sealmesh.cli import boot
 from sealmesh.cli.boot import package_folders
 
 LIBRARY = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
@@ -56,3 +58,10 @@ def test_the_working_directory_is_never_among_them(tmp_path: Path, monkeypatch: 
     found = package_folders(boot_in(packages), python)
     assert all(Path(folder).is_absolute() for folder in found)
     assert str(tmp_path) not in found
+
+
+def test_an_interpreter_that_does_not_keep_to_its_flags_is_not_started_again_and_again(tmp_path: Path) -> None:
+    command = [sys.executable, boot.__file__, "-", "ticket", "--home", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
