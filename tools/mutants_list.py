@@ -358,12 +358,12 @@ CHECKS: list[Check] = [
         KeyMemory__had_key="return: False",
         SeenSuites__may_have_had_key="return: False",
     ),
-    *_of("node/keyfiles.py", "unit/node/test_keyfiles.py", check_gives_back="return"),
+    *_of("node/keyfiles.py", "unit/node/test_keyfiles.py", check_gives_back="return", check_fits="return"),
     *_of("node/plain.py", _A + "a16_roles.py", PlainSide__handlers="drop: check_asks("),
     *_of("api/openai.py", "unit/api/test_server.py", OpenAIHandler___session="return: session"),
     *_of("api/openai.py", "unit/api/test_server.py", _may_say_retry="return: True"),
     *_of("node/host.py", _A + "a16_roles.py", check_asks="return"),
-    *_of("node/join.py", "unit/node/test_join.py", check_membership="return"),
+    *_of("node/join.py", "unit/node/test_join.py", check_membership="return", check_own_identity="return"),
     *_of("node/view.py", "unit/node/test_view.py", MeshView__record_changed="drop: self._note_key("),
     # --- host ---
     *_of(
@@ -444,7 +444,7 @@ CHECKS: list[Check] = [
         "attesters/tpm/client.py",
         "unit/attesters/test_tpm_wire.py",
         Tpm__pcr_read="never: fresh.keys()",
-        Tpm__nv_read="never: 0 < len",
+        Tpm__nv_read="never: len(piece)",
         _nv_size="never: size >",
     ),
     *_of("attesters/tpm/chip.py", "unit/attesters/test_tpm_chip.py", TpmChip__quote="always: attest.endswith"),

@@ -158,12 +158,14 @@ class AttesterError(SealmeshError):
     Args:
         reason: What happened and what to do, in words; holds no secret and no text of a peer.
         code: The chip's own response code where it gave one, else 0.
+        momentary: The chip says that it cannot do it now, busy or full; nothing follows about what it was given.
     """
 
-    def __init__(self, reason: str, *, code: int = 0) -> None:
+    def __init__(self, reason: str, *, code: int = 0, momentary: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.momentary = momentary
 
 
 class AttesterUnavailableError(AttesterError):

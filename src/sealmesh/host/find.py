@@ -93,7 +93,7 @@ async def find_attester(choice: AttesterChoice, *, key: EndpointKey, machine: Ma
     if choice is not AttesterChoice.AUTO:
         words, chip = await _try(choice, machine)
         return await _with_gpus(machine, [software, chip], words, ())
-    notes: list[str] = [machine.tpm.note] if machine.tpm.note else []
+    notes: list[str] = []
     # Best first: what says more of the machine is tried before what says less.
     order = [AttesterChoice.TPM, AttesterChoice.APP_ATTEST, AttesterChoice.SECURE_ENCLAVE]
     try:
@@ -146,7 +146,9 @@ async def _tpm(machine: Machine) -> tuple[str, Attester]:
     if chip is None:
         raise AttesterUnavailableError(machine.tpm.note or "name the TPM's device or socket with --tpm")
     await asyncio.to_thread(chip.prepare)
-    return machine.tpm.words, TpmAttester(chip, machine.given)
+    attester = TpmAttester(chip, machine.given)
+    await attester.attest(_TRIAL)  # a chip may make keys and have no SHA-256 registers to quote
+    return machine.tpm.words, attester
 
 
 async def _guest(machine: Machine, wanted: Provider) -> tuple[str, Attester]:

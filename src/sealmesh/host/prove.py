@@ -365,7 +365,7 @@ class _Waiting:
 def _chip_refuses(error: Exception) -> bool:
     """Whether it is the chip's own answer, or there is none, rather than that it did not answer."""
     if isinstance(error, AttesterError):
-        return error.code != 0 or isinstance(error, AttesterUnavailableError)
+        return (error.code != 0 and not error.momentary) or isinstance(error, AttesterUnavailableError)
     return isinstance(error, RemoteProtocolError)
 
 

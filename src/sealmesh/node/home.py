@@ -116,13 +116,14 @@ class Home:
     Args:
         path: The folder.
         sealer: This machine's TPM, which keeps the keys; it blocks, so that keys are read off the event loop.
+        unused: Why a TPM that is here does not keep them; empty where there is nothing to say.
     """
 
-    def __init__(self, path: Path, *, sealer: Sealer | None = None) -> None:
+    def __init__(self, path: Path, *, sealer: Sealer | None = None, unused: str = "") -> None:
         self.path = path
         self._run = path / "run"
         self.temporary = self._run / "tmp"
-        self._keys = KeyFiles(path, sealer)
+        self._keys = KeyFiles(path, sealer, unused=unused)
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"

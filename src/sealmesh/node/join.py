@@ -35,6 +35,7 @@ def enter_mesh(settings: Settings, home: Home, key: EndpointKey, *, now: float, 
         state = _join(settings.ticket.reveal(), home, key, wanted)
     elif (known := home.mesh()) is not None:
         check_membership(known, wanted, now)
+        check_own_identity(known, home, key)
         return known
     elif settings.serves:
         state = _found(settings, home, key, now=now, random=random)
@@ -73,6 +74,28 @@ def check_membership(state: MeshState, wanted: Role, now: float) -> None:
             f"this node joined its mesh as {', '.join(roles.names)} only: to serve a model, join again with a ticket "
             "that grants it"
         )
+
+
+def check_own_identity(state: MeshState, home: Home, key: EndpointKey) -> None:
+    """Say that this node's identity is a new one, instead of calling members that know another.
+
+    Args:
+        state: Of the home; its membership can be read.
+        home: Where the key and the membership lie.
+        key: This node's.
+
+    Raises:
+        ConfigError: The membership was made for another key; the message says what to do.
+    """
+    if Membership.parse_untrusted(state.credentials.membership.part).endpoint_id == key.public:
+        return
+    anew = "get a new ticket and pass it with --join-file (`sealmesh ticket` on the machine that made the mesh)"
+    if home.issuer_key() is not None:
+        anew = f"this home holds the mesh's issuer.key, so move {home.path / 'mesh.json'} away and start again"
+    raise ConfigError(
+        f"{home.path / 'endpoint.key'} is not the key that joined this mesh: others do not know it. If you have the "
+        f"old file, put it back. If this node shall have a new identity, {anew}"
+    )
 
 
 def _join(text: str, home: Home, key: EndpointKey, wanted: Role) -> MeshState:

@@ -51,11 +51,13 @@ class KeyFiles:
     Args:
         folder: The home.
         sealer: This machine's chip, or None to keep keys in plain files.
+        unused: Why a chip that is here is none to keep keys in, for people; empty where there is nothing to say.
     """
 
-    def __init__(self, folder: Path, sealer: Sealer | None) -> None:
+    def __init__(self, folder: Path, sealer: Sealer | None, *, unused: str = "") -> None:
         self._folder = folder
         self._sealer = sealer
+        self._unused = unused
 
     def path(self, purpose: str) -> Path:
         """Where the key for a purpose lies."""
@@ -128,15 +130,17 @@ class KeyFiles:
             sealed = self._sealer.seal(secret)
             # Before the plain file goes: a key that no longer opens is a node that nobody knows any more.
             check_gives_back(self._sealer.unseal(sealed), secret)
+            content = f"{_word(purpose, 2)} {_CHIP} {key.public.hex()} {sealed.hex()}\n".encode()
+            check_fits(content)
         except AttesterError as error:
             _log.warning("%s is kept unsealed: %s", self.path(purpose), error)
             return None
-        return f"{_word(purpose, 2)} {_CHIP} {key.public.hex()} {sealed.hex()}\n".encode()
+        return content
 
     def _unseal(self, kind: type[Key], purpose: str, public: bytes, sealed: bytes) -> Key:
         path = self.path(purpose)
         if self._sealer is None:
-            raise _cannot_open(path, purpose, "and none is in use here: see --tpm")
+            raise _cannot_open(path, purpose, f"and {self._unused or 'none is in use here: see --tpm'}")
         try:
             secret = self._sealer.unseal(sealed)
         except AttesterError as error:
@@ -158,6 +162,16 @@ def check_gives_back(given: bytes, secret: bytes) -> None:
     """
     if not hmac.compare_digest(given, secret):
         raise AttesterError("the TPM gives back something else than it sealed")
+
+
+def check_fits(content: bytes) -> None:
+    """Refuse to write a key file that would not be read again: the node would be one that nobody knows.
+
+    Raises:
+        AttesterError: The chip's form of the key is longer than any.
+    """
+    if len(content) > KEY_FILE_MAX:
+        raise AttesterError("what the TPM made of it is longer than any sealed key")
 
 
 def _key_of(kind: type[Key], seed: bytes) -> Key:

@@ -15,6 +15,7 @@ from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.policy import Policy, parse_policy_untrusted
 from sealmesh.attesters.files import EndorsementFolder
 from sealmesh.attesters.find import FoundTpm, find_tpm, open_tpm
+from sealmesh.attesters.tpm.transport import DEVICE
 from sealmesh.backend.base import Backend
 from sealmesh.config import Settings, TpmUse
 from sealmesh.console.app import LOOPBACK
@@ -54,8 +55,8 @@ async def run(
     """
     # Verdicts are worked out in threads, and who waits for the interpreter's lock waits this long: the event loop too.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    tpm = await find_chip(settings)
-    home = Home(settings.home, sealer=tpm.chip)
+    tpm = await find_chip(settings, emit)
+    home = Home(settings.home, sealer=tpm.chip, unused=tpm.note)
     with home.lock():
         home.clear_temporary()
         home.remove_run()  # of a run that was killed: while this one starts, commands must not follow it
@@ -64,8 +65,13 @@ async def run(
     return 0
 
 
-async def find_chip(settings: Settings) -> FoundTpm:
-    """The TPM that this node uses, for its evidence and for its keys at rest.
+async def find_chip(settings: Settings, emit: Emit, *, device: Path = DEVICE) -> FoundTpm:
+    """The TPM that this node uses, for its evidence and for its keys at rest; one that it cannot use is said.
+
+    Args:
+        settings: What the operator decided.
+        emit: Told of a chip that is here and not used, on clients too: their keys then lie in plain files.
+        device: Where to look.
 
     Raises:
         ConfigError: The operator named one, and none answers there.
@@ -74,7 +80,10 @@ async def find_chip(settings: Settings) -> FoundTpm:
         case TpmUse.NONE:
             return FoundTpm()
         case TpmUse.AUTO:
-            return await asyncio.to_thread(find_tpm)
+            found = await asyncio.to_thread(find_tpm, device)
+            if found.note:
+                emit({"event": "tpm_unused", "level": "warning", "message": found.note})
+            return found
         case path:
             try:
                 return await asyncio.to_thread(open_tpm, path)

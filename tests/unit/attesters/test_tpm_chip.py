@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,10 @@ from sealmesh.attestation.vendors.tpm.quote import (
 )
 from sealmesh.attestation.vendors.tpm.structures import parse_public_untrusted
 from sealmesh.attesters.tpm import templates
-from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log
+from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log, trim_der
 from sealmesh.attesters.tpm.client import Tpm
 from sealmesh.attesters.tpm.transport import SocketTransport, connector
-from sealmesh.attesters.tpm.wire import EMPTY_PASSWORD, Code, Command, parse_response_untrusted
+from sealmesh.attesters.tpm.wire import EMPTY_PASSWORD, Code, Command, parse_response_untrusted, sized
 from sealmesh.errors import AttesterError
 from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
 
@@ -171,6 +173,112 @@ def test_registers_that_never_rest_are_an_error(tpm: SoftwareTpm) -> None:
     always = [1000]
     with pytest.raises(AttesterError, match="faster than they can be quoted"):
         TpmChip(lambda: Extending(tpm.path, always)).quote(bytes(32))
+    assert tpm.loaded() == ()
+
+
+class Answering:
+    """A connection where a test gives the answer to some commands itself."""
+
+    def __init__(self, path: Path, answer: Callable[[bytes], bytes | None]) -> None:
+        self._inner = SocketTransport(path)
+        self._answer = answer
+
+    def exchange(self, command: bytes, *, timeout_s: float) -> bytes:
+        return self._answer(command) or self._inner.exchange(command, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def refusal(code: int) -> bytes:
+    return struct.pack(">HII", 0x8001, 10, code)
+
+
+def is_about(command: bytes, what: Command, handle: int) -> bool:
+    return command[6:14] == struct.pack(">II", what, handle)
+
+
+def nv_public(size: int) -> bytes:
+    public = struct.pack(">IHI", 0x01C0000A, 0xB, 0) + sized(b"") + struct.pack(">H", size)
+    return struct.pack(">HII", 0x8001, 12 + len(public) + 2, 0) + sized(public) + sized(b"")
+
+
+@pytest.mark.parametrize("oddity", ["unwritten", "closed", "huge", "blank"])
+def test_an_index_without_a_certificate_of_use_leaves_the_chip_usable(tpm: SoftwareTpm, oddity: str) -> None:
+    """Makers reserve the index of the elliptic key and leave it unwritten, closed or blank; the RSA key's is good."""
+
+    def answer(command: bytes) -> bytes | None:
+        if is_about(command, Command.NV_READ_PUBLIC, 0x01C0000A):
+            return nv_public(0xFFFF if oddity == "huge" else 100)
+        if is_about(command, Command.NV_READ, 0x01C0000A):
+            if oddity != "blank":
+                return refusal(0x14A if oddity == "unwritten" else 0x149)
+            return struct.pack(">HII", 0x8002, 10 + 4 + 102 + 5, 0) + struct.pack(">IH", 102, 100) + bytes(105)
+        return None
+
+    stored = TpmChip(lambda: Answering(tpm.path, answer)).quote(bytes(32)).ek_certificate
+    with contextlib.closing(SocketTransport(tpm.path)) as transport:
+        rsa = Tpm(transport).nv_read(0x01C00002)
+    assert stored == (None if rsa is None else trim_der(rsa))
+
+
+def test_a_chip_that_is_busy_while_its_certificate_is_read_is_not_one_without(tpm: SoftwareTpm) -> None:
+    """It would have another endorsement key at each start."""
+
+    def answer(command: bytes) -> bytes | None:
+        return refusal(0x922) if is_about(command, Command.NV_READ_PUBLIC, 0x01C0000A) else None
+
+    with pytest.raises(AttesterError, match="busy"):
+        TpmChip(lambda: Answering(tpm.path, answer)).prepare()
+
+
+@pytest.mark.parametrize("refused", [1, 2, 3, 100])
+def test_what_could_not_be_flushed_is_flushed_by_the_next_operation(tpm: SoftwareTpm, refused: int) -> None:
+    """A chip has three slots: three flushes that a busy chip puts off, and it would do nothing any more."""
+    left = [refused]
+
+    def answer(command: bytes) -> bytes | None:
+        if command[6:10] == Command.FLUSH_CONTEXT.to_bytes(4, "big") and left[0]:
+            left[0] -= 1
+            return refusal(0x922)
+        return None
+
+    chip = TpmChip(lambda: Answering(tpm.path, answer))
+    for _ in range(4):
+        with contextlib.suppress(AttesterError):
+            chip.seal(b"secret")
+    left[0] = 0
+    chip.seal(b"secret")
+    assert tpm.loaded() == ()
+
+
+def test_a_chip_that_is_locked_against_guessing_still_serves(tpm: SoftwareTpm) -> None:
+    """Another program's wrong passwords must not take this host's keys away (TPM2_DictionaryAttackParameters)."""
+    chip = tpm.chip
+    sealed = chip.seal(b"secret")
+    body = struct.pack(">II", 0x4000000A, 9) + EMPTY_PASSWORD.encode() + struct.pack(">III", 0, 1000, 1000)
+    with contextlib.closing(SocketTransport(tpm.path)) as transport:  # no try at all: locked from now on
+        lock = struct.pack(">HII", 0x8002, 10 + len(body), 0x13A) + body
+        parse_response_untrusted(transport.exchange(lock, timeout_s=5))
+        assert Tpm(transport).properties(0x200, 1)[0x200] & 1 << 9  # TPMA_PERMANENT.inLockout
+    assert chip.unseal(sealed) == b"secret"
+    quoted = chip.quote(bytes(32))
+    assert quoted.ek_certificate is not None
+    key = x509.load_der_x509_certificate(quoted.ek_certificate).public_key()
+    name = parse_public_untrusted(quoted.ak_public).name
+    credential = make_credential(key, name, b"the secret", os.urandom)  # type: ignore[arg-type]
+    assert chip.activate(credential.id_object, credential.encrypted_secret) == b"the secret"
+
+
+def test_two_nodes_use_one_chip_without_a_resource_manager(tpm: SoftwareTpm) -> None:
+    """Each operation is a connection of its own, and leaves nothing of another node's flushed or loaded."""
+    chips = [tpm.chip, tpm.chip]
+    sealed = [chip.seal(b"secret %d" % number) for number, chip in enumerate(chips)]
+    aks = {chips[0].quote(bytes(32)).ak_public, chips[1].quote(bytes(32)).ak_public}
+    assert len(aks) == 1
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(chips[number % 2].unseal, sealed[number % 2]) for number in range(8)]
+        assert [one.result(60) for one in work] == [b"secret 0", b"secret 1"] * 4
     assert tpm.loaded() == ()
 
 

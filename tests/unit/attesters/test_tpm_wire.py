@@ -69,21 +69,24 @@ def test_bytes_that_are_no_response(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "plain", "words"),
+    ("code", "plain", "words", "momentary"),
     [
-        (0x100, Code.INITIALIZE, "0x100"),
-        (0x1DF, Code.INTEGRITY, "another chip"),
-        (0x9A2, Code.BAD_AUTH, "password"),
-        (0x98E, Code.AUTH_FAIL, "password"),
-        (0x18B, Code.HANDLE, "no such object"),
-        (0x902, Code.OBJECT_MEMORY, "memory is full"),
-        (0x777, 0x77 & 0x3F | 0x80 if 0x777 & 0x80 else 0x777, "0x777"),
+        (0x100, Code.INITIALIZE, "0x100", True),
+        (0x101, Code.FAILURE, "failure mode", True),
+        (0x1DF, Code.INTEGRITY, "another chip", False),
+        (0x9A2, Code.BAD_AUTH, "password", False),
+        (0x98E, Code.AUTH_FAIL, "password", False),
+        (0x18B, Code.HANDLE, "no such object", False),
+        (0x902, Code.OBJECT_MEMORY, "memory is full", True),
+        (0x922, Code.RETRY, "busy", True),
+        (0x777, 0x777, "0x777", False),
     ],
 )
-def test_refusals_say_why(code: int, plain: int, words: str) -> None:
+def test_refusals_say_why_and_whether_they_pass(code: int, plain: int, words: str, momentary: bool) -> None:
+    """A chip that is busy or full has not refused the credential: its host would be out for an hour."""
     with pytest.raises(AttesterError, match=words) as caught:
         parse_response_untrusted(response(code=code))
-    assert caught.value.code == plain
+    assert (caught.value.code, caught.value.momentary) == (plain, momentary)
 
 
 def test_a_certificate_is_cut_from_its_padding() -> None:
@@ -120,10 +123,12 @@ def test_an_index_larger_than_any_certificate_is_not_read() -> None:
         Tpm(Scripted(nv_public(TPM_NV_MAX + 1))).nv_read(0x01C00002)
 
 
-def test_an_index_that_reads_as_nothing_ends() -> None:
-    empty = response(b"\x00\x00\x00\x02" + b"\x00\x00", tag=0x8002)
-    with pytest.raises(AttesterError, match="read nothing"):
-        Tpm(Scripted(nv_public(100), empty)).nv_read(0x01C00002)
+@pytest.mark.parametrize("piece", [b"", b"a", bytes(101)])
+def test_an_index_that_reads_as_nothing_or_in_drops_ends(piece: bytes) -> None:
+    """A chip that gives a byte each ten seconds would hold the start for a day."""
+    given = response(struct.pack(">IH", 2 + len(piece), len(piece)) + piece, tag=0x8002)
+    with pytest.raises(AttesterError, match="less or more"):
+        Tpm(Scripted(nv_public(100), given)).nv_read(0x01C00002)
 
 
 def test_registers_that_are_never_given_end() -> None:

@@ -51,20 +51,17 @@ def node(tmp_path: Path) -> Iterator[tuple[FakeNode, str]]:
         yield running, str(home.path)
 
 
-def test_help_loads_nothing_heavy_and_is_quick() -> None:
+def test_help_loads_nothing_heavy() -> None:
+    """What it takes is for benchmarks/startup.py to say; here only that nothing is loaded that would take long."""
     code = (
-        "import sys, time; began = time.perf_counter(); from sealmesh.cli.main import main\n"
+        "import sys; from sealmesh.cli.main import main\n"
         "try: main(['serve', '--help'])\n"
         "except SystemExit as ended: assert ended.code == 0\n"
-        "took = time.perf_counter() - began\n"
-        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
-        "print(took, loaded, file=sys.stderr)"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
-    took, _, loaded = done.stderr.partition(" ")
-    assert loaded.strip() == "[]"
+    assert done.stderr.strip() == "[]"
     assert "--require-attested-hosts" in done.stdout
-    assert float(took) < 3  # measured 0.1 s; the bound only tells a mistake on a busy machine
 
 
 def test_the_package_itself_loads_nothing() -> None:

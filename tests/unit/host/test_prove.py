@@ -436,6 +436,7 @@ async def test_a_chip_that_cannot_answer_now_may_be_asked_again() -> None:
     ("error", "code"),
     [
         (AttesterError("the chip's own code", code=0x1DF), ChallengeRefusal.NOT_ACTIVATED),
+        (AttesterError("full of others' keys", code=0x902, momentary=True), ChallengeRefusal.UNAVAILABLE),
         (AttesterUnavailableError("no chip"), ChallengeRefusal.NOT_ACTIVATED),
         (AttesterError("the TPM did not answer in time"), ChallengeRefusal.UNAVAILABLE),
         (BusyError("busy"), ChallengeRefusal.UNAVAILABLE),

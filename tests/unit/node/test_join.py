@@ -137,3 +137,22 @@ def test_new_tickets_admit_from_a_little_earlier_for_their_time(home: Home) -> N
     key = EndpointKey.generate(RANDOM)
     admitted = AdmissionPolicy(issuer.public).admit_untrusted(ticket.join(key.public).encode(), key.public, NOW)
     assert admitted.roles == ALL_ROLES
+
+
+def test_an_identity_that_was_lost_is_not_replaced_in_silence(home: Home) -> None:
+    """A lost endpoint.key is made anew; the membership of the old one is of no use to it, and the start says so."""
+    enter(home, ticket=PEOPLE.ticket())
+    (home.path / "endpoint.key").unlink()
+    with pytest.raises(ConfigError, match=r"not the key that joined this mesh.*put it back.*--join-file"):
+        enter(home)
+    state = enter(home, ticket=PEOPLE.ticket())
+    assert enter(home) == state
+
+
+def test_a_mesh_maker_whose_identity_was_lost_is_told_how_to_go_on(home: Home) -> None:
+    made = enter(home, Mode.SERVE)
+    (home.path / "endpoint.key").unlink()
+    with pytest.raises(ConfigError, match=r"holds the mesh's issuer.key, so move .*mesh.json away"):
+        enter(home, Mode.SERVE)
+    (home.path / "mesh.json").unlink()
+    assert enter(home, Mode.SERVE).issuer_key == made.issuer_key

@@ -20,16 +20,17 @@ class Box:
         self.mask = mask
         self.fails = False
         self.forgets = False
+        self.swells = False
 
     def seal(self, secret: bytes) -> bytes:
         if self.fails:
             raise AttesterError("the hierarchy has a password")
-        return bytes(byte ^ self.mask for byte in secret)
+        return bytes(byte ^ self.mask for byte in secret) + (bytes(500) if self.swells else b"")
 
     def unseal(self, sealed: bytes) -> bytes:
         if self.fails:
             raise AttesterError("there is no TPM")
-        return bytes(byte ^ self.mask for byte in sealed[1 if self.forgets else 0 :])
+        return bytes(byte ^ self.mask for byte in sealed[1 if self.forgets else 0 : -500 if self.swells else None])
 
 
 def files(folder: Path, sealer: Box | None) -> KeyFiles:
@@ -52,7 +53,7 @@ def test_without_a_chip_keys_stay_in_plain_files(tmp_path: Path) -> None:
     assert not plain.is_sealed("endpoint")
 
 
-@pytest.mark.parametrize("fault", ["fails", "forgets"])
+@pytest.mark.parametrize("fault", ["fails", "forgets", "swells"])
 def test_a_chip_that_does_not_keep_what_it_takes_leaves_the_file_plain(
     tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,6 +79,13 @@ def test_a_sealed_key_without_its_chip_says_what_to_do(tmp_path: Path, sealer: B
     files(tmp_path, Box()).make(EndpointKey, "endpoint", lambda length: b"s" * length)
     with pytest.raises(ConfigError, match=words):
         files(tmp_path, sealer).load(EndpointKey, "endpoint")
+
+
+def test_a_chip_that_this_user_may_not_use_is_said_where_its_key_does_not_open(tmp_path: Path) -> None:
+    Home(tmp_path / "home", sealer=Box()).endpoint_key()
+    note = "a TPM is here and is not used: add this user to the group tss"
+    with pytest.raises(ConfigError, match=r"sealed to a TPM, and a TPM is here and is not used: add .* tss"):
+        Home(tmp_path / "home", unused=note).endpoint_key()
 
 
 def test_a_chip_that_is_gone_is_named_with_what_is_lost(tmp_path: Path) -> None:

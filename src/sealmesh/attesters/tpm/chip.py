@@ -26,7 +26,7 @@ from sealmesh.attesters.tpm.templates import (
     EndorsementProfile,
 )
 from sealmesh.attesters.tpm.transport import DEVICE, Connect, connector
-from sealmesh.attesters.tpm.wire import Reader, malformed, sized
+from sealmesh.attesters.tpm.wire import Code, Reader, malformed, sized
 from sealmesh.errors import AttesterError
 from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
 
@@ -50,6 +50,20 @@ _MAKERS: Final = {
     "SMSN": "Samsung",
     "STM": "STMicroelectronics",
 }
+#: Answers of a chip that has an NV index and gives nothing of use from it, now or ever.
+_UNREADABLE: Final = frozenset(
+    {
+        Code.NV_RANGE,
+        Code.NV_LOCKED,
+        Code.NV_AUTHORIZATION,
+        Code.NV_UNINITIALIZED,
+        Code.AUTH_UNAVAILABLE,
+        Code.ATTRIBUTES,
+        Code.AUTH_FAIL,
+        Code.BAD_AUTH,
+        Code.SIZE,
+    }
+)
 _EMULATOR: Final = "SW"  # the vendor's words of swtpm and libtpms
 
 
@@ -187,12 +201,8 @@ class TpmChip:
             if self._unclean:
                 tpm.flush_leftovers()
             self._unclean = True
-            try:
-                yield tpm
-            except AttesterError as error:
-                self._unclean = not error.code  # one that refuses still flushes; one that says nothing may not have
-                raise
-            self._unclean = False
+            yield tpm
+            self._unclean = False  # after any failure it stays: what failed may have been the flushing
 
     @contextlib.contextmanager
     def _ak(self, tpm: Tpm) -> Iterator[tuple[int, _Keys]]:
@@ -226,10 +236,27 @@ class TpmChip:
     def _choose_profile(self, tpm: Tpm) -> tuple[EndorsementProfile, bytes | None]:
         """The first kind of endorsement key that the vendor certified; without any certificate the first kind."""
         for profile in PROFILES:
-            stored = tpm.nv_read(profile.certificate_index)
-            if stored is not None:
-                return profile, trim_der(stored)
+            certificate = _stored_certificate(tpm, profile.certificate_index)
+            if certificate is not None:
+                return profile, certificate
         return PROFILES[0], None
+
+
+def _stored_certificate(tpm: Tpm, index: int) -> bytes | None:
+    """What lies at an NV index, or None for nothing that can be read: makers leave indices closed, unwritten or blank.
+
+    Raises:
+        AttesterError: The chip is gone or cannot answer now, from which nothing follows.
+    """
+    try:
+        stored = tpm.nv_read(index)
+    except AttesterError as error:
+        if error.code in _UNREADABLE:
+            return None
+        raise
+    with contextlib.suppress(AttesterError):
+        return None if stored is None else trim_der(stored)
+    return None
 
 
 def open_chip(path: Path) -> TpmChip:

@@ -106,7 +106,11 @@ class Tpm:
     # --- memory and registers ---------------------------------------------------------------------------------------
 
     def nv_read(self, index: int) -> bytes | None:
-        """Return what is stored at an NV index that everybody may read, or None where there is none."""
+        """Return what is stored at an NV index that everybody may read, or None where there is none.
+
+        Raises:
+            AttesterError: As everywhere; with `Code.SIZE` for an index that is larger than any certificate.
+        """
         try:
             response = self._do(Command.NV_READ_PUBLIC, handles=(index,))
         except AttesterError as error:
@@ -116,13 +120,14 @@ class Tpm:
         size = _nv_size(response.parameters)
         content = b""
         while len(content) < size:
-            chunk = struct.pack(">HH", min(_NV_CHUNK, size - len(content)), len(content))
+            wanted = min(_NV_CHUNK, size - len(content))
+            chunk = struct.pack(">HH", wanted, len(content))
             read = self._do(Command.NV_READ, handles=(index, index), sessions=(EMPTY_PASSWORD,), parameters=chunk)
             reader = Reader(read.parameters)
             piece = reader.sized()
             reader.end()
-            if not 0 < len(piece) <= _NV_CHUNK:
-                raise malformed("it read nothing, or more than was asked for")
+            if len(piece) != wanted:  # all of it or an error [TPM3, 31.13]; a byte at a time would take hours
+                raise malformed("it read less or more than was asked for")
             content += piece
         return content
 
@@ -326,7 +331,7 @@ def _nv_size(parameters: bytes) -> int:
     size = public.number(2)
     public.end()
     if size > TPM_NV_MAX:
-        raise malformed("an NV index larger than any certificate")
+        raise AttesterError("the TPM has an NV index larger than any certificate", code=Code.SIZE)
     return size
 
 

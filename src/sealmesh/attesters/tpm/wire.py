@@ -17,6 +17,7 @@ _NO_SESSIONS, _SESSIONS = 0x8001, 0x8002
 _HEADER: Final = struct.Struct(">HII")
 #: Response codes of format one carry the number of the handle, session or parameter beside the error [TPM2, 6.6.2].
 _FORMAT_ONE, _FORMAT_ONE_ERROR = 0x080, 0x0BF
+_WARNING: Final = 0x900  # from here on: not now, for want of memory, time or rest [TPM2, 6.6.3]
 
 NULL_HANDLE: Final = 0x40000007
 
@@ -47,9 +48,15 @@ class Code(enum.IntEnum):
 
     INITIALIZE = 0x100  # TPM2_Startup is due
     FAILURE = 0x101
+    AUTH_UNAVAILABLE = 0x12F
+    NV_RANGE = 0x146
+    NV_LOCKED = 0x148
+    NV_AUTHORIZATION = 0x149
+    NV_UNINITIALIZED = 0x14A
     LOCKOUT = 0x921
     OBJECT_MEMORY = 0x902
     RETRY = 0x922
+    ATTRIBUTES = 0x082
     AUTH_FAIL = 0x08E
     HANDLE = 0x08B
     INTEGRITY = 0x09F
@@ -209,7 +216,9 @@ def refusal(code: int) -> AttesterError:
     """The error for a response code, which it carries without the number of the parameter."""
     plain = code & _FORMAT_ONE_ERROR if code & _FORMAT_ONE else code
     words = _WORDS.get(plain, "")  # type: ignore[call-overload] # an int of another value finds nothing
-    return AttesterError(f"the TPM refused (code 0x{code:03x})" + (f": {words}" if words else ""), code=plain)
+    momentary = plain >= _WARNING or plain in (Code.INITIALIZE, Code.FAILURE)
+    said = f"the TPM refused (code 0x{code:03x})" + (f": {words}" if words else "")
+    return AttesterError(said, code=plain, momentary=momentary)
 
 
 def too_long() -> AttesterError:
