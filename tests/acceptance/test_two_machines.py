@@ -305,6 +305,44 @@ def test_a_malformed_request_is_a_clear_4xx_and_the_host_untouched(steady: Stead
     assert host.get("/api/status", console=True)["exchanges"] == served
 
 
+@model
+def test_a_plain_host_is_seen_and_gets_nothing_unless_that_is_allowed(steady: Steady) -> None:
+    made, _, client = steady
+    plain = made.start(made.there, "serve", "--backend", "echo:?name=plainly", "--plain")
+    client.until(lambda status: any("plainly" in one["models"] and one["refused"] for one in status["peers"]))
+    asked = {**CHAT, "model": "plainly"}
+    before = client.recorded()
+    answer = client.post("/v1/chat/completions", asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "no_attested_host")
+    assert PROMPT.encode() not in client.recorded()[len(before) :]
+
+    allowing = made.start(made.here, "client", "--allow-plain-hosts")
+    allowing.usable("plainly")
+    allowing.usable(MODEL)
+    answer = allowing.post("/v1/chat/completions", asked)
+    assert (answer.status_code, answer.headers["x-sealmesh-sealed"]) == (200, "no")
+    assert answer.json()["choices"][0]["message"]["content"] == PROMPT
+    assert answer.headers["x-sealmesh-host"] == plain.ready["endpoint_id"]
+    recorded = allowing.recorded()
+    assert PROMPT.encode() in recorded, "what went unsealed is found: the search of the other tests can find something"
+
+    marked = {**ASKED, "messages": [{"role": "user", "content": "Is Bratislava upstream of Budapest?"}]}
+    answer = allowing.post("/v1/chat/completions", marked)
+    assert (answer.status_code, answer.headers["x-sealmesh-sealed"]) == (200, "xwing")
+    assert b"Bratislava" not in allowing.recorded()
+
+
+@model
+def test_a_plain_host_asks_a_sealed_one_sealed(steady: Steady) -> None:
+    made, host, _ = steady
+    plain = made.start(made.here, "serve", "--backend", "echo:?name=other", "--plain")
+    plain.usable(MODEL)
+    answer = plain.post("/v1/chat/completions", ASKED)
+    assert (answer.status_code, answer.headers["x-sealmesh-sealed"]) == (200, "xwing")
+    assert answer.headers["x-sealmesh-host"] == host.ready["endpoint_id"]
+    assert b"Hamburg" not in plain.recorded()
+
+
 def broken_off(shaky: Restartable, breaks: Callable[[], None]) -> float:
     """Break in mid-stream; the stream must end with an error, and not as if it were whole. Returns after how long."""
     at: list[float] = []
