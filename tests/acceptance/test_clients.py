@@ -52,6 +52,14 @@ def test_tools_are_called_and_answered(client_mesh: ClientMesh, name: str) -> No
     assert "tools_streamed" in seen
 
 
+@pytest.mark.parametrize("name", ["openai", pytest.param("node", marks=pytest.mark.node)])
+def test_the_model_itself_calls_a_tool_the_same_streamed_or_not(client_mesh: ClientMesh, name: str) -> None:
+    seen = client_mesh.seen(name)["tools_of_the_model"]
+    assert seen["name"] == "get_weather"
+    assert isinstance(json.loads(seen["arguments"])["city"], str)
+    assert seen["same streamed"], seen
+
+
 @pytest.mark.parametrize("name", [each for each in ALL if each != "llm"])
 def test_embeddings_are_the_models(client_mesh: ClientMesh, name: str) -> None:
     one, two, again = client_mesh.seen(name)["embeddings"]

@@ -42,6 +42,25 @@ def tools() -> Any:
     return {"name": call.function.name, "arguments": call.function.arguments, "after": after.choices[0].message.content}
 
 
+def tools_of_the_model() -> Any:
+    chosen: Any = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "tools": [{"type": "function", "function": TOOL}],
+        "tool_choice": "required",
+        "temperature": 0,
+        "max_tokens": 60,
+    }
+    call = client.chat.completions.create(**chosen).choices[0].message.tool_calls[0]
+    with client.chat.completions.stream(**chosen) as events:
+        events.until_done()
+        again = events.get_final_completion().choices[0].message.tool_calls[0]
+    # Parsed: the package's helper lays the text out anew.
+    same = json.loads(call.function.arguments) == json.loads(again.function.arguments)
+    same = same and call.function.name == again.function.name
+    return {"name": call.function.name, "arguments": call.function.arguments, "same streamed": same}
+
+
 def tools_streamed() -> Any:
     with client.chat.completions.stream(
         model=ENGINE,
@@ -94,5 +113,8 @@ def errors() -> Any:
     return found
 
 
-steps = (chat, stream, tools, tools_streamed, responses, responses_streamed, responses_tools, embeddings, errors)
+steps = (
+    chat, stream, tools, tools_of_the_model, tools_streamed, responses, responses_streamed, responses_tools, embeddings,
+    errors,
+)  # fmt: skip
 print(json.dumps({step.__name__: step() for step in steps}))

@@ -37,6 +37,17 @@ const steps = {
     });
     return { name: call.function.name, arguments: call.function.arguments, after: after.choices[0].message.content };
   },
+  async tools_of_the_model() {
+    const chosen = {
+      model: MODEL, messages: weather, tools: [{ type: "function", function: TOOL }], tool_choice: "required",
+      temperature: 0, max_tokens: 60,
+    };
+    const call = (await client.chat.completions.create(chosen)).choices[0].message.tool_calls[0].function;
+    const streamed = await client.chat.completions.stream(chosen).finalChatCompletion();
+    const again = streamed.choices[0].message.tool_calls[0].function;
+    const same = call.name === again.name && call.arguments === again.arguments;
+    return { name: call.name, arguments: call.arguments, "same streamed": same };
+  },
   async tools_streamed() {
     const tools = [{ type: "function", function: TOOL }];
     const answer = await client.chat.completions.stream({ model: ENGINE, messages: weather, tools }).finalChatCompletion();
