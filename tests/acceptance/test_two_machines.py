@@ -6,6 +6,7 @@ At the end of a run a table of what passed is printed, and kept in out/two-machi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -90,10 +91,14 @@ class OnMachine:
         assert self.recording is not None
         return sum(path.read_bytes()[:1] == b"\xe1" for path in self.recording.glob("*-sent.bin"))
 
-    def recorded(self) -> bytes:
-        """Every byte of its streams, as a relay would see it."""
+    def recorded(self, *, sealed: bool = False) -> bytes:
+        """Every byte of its streams, or of the sealed ones only, as a relay would see it."""
         assert self.recording is not None
-        return b"".join(path.read_bytes() for path in sorted(self.recording.iterdir()))
+        if not sealed:
+            return b"".join(path.read_bytes() for path in sorted(self.recording.iterdir()))
+        sent = [path for path in sorted(self.recording.glob("*-sent.bin")) if path.read_bytes()[:1] == b"\xe1"]
+        received = [path.with_name(path.name.replace("-sent", "-received")) for path in sent]
+        return b"".join(path.read_bytes() for path in (*sent, *received) if path.exists())
 
 
 @dataclass
@@ -264,11 +269,14 @@ def test_the_encrypted_path_was_used(steady: Steady) -> None:
     assert answer.headers["x-sealmesh-sealed"] == "xwing"
     assert answer.headers["x-sealmesh-host"] == host.ready["endpoint_id"]
     said = PROMPT + " " + answer.json()["choices"][0]["message"]["content"]
-    needles = [word.strip(".,:;!?'\"").encode() for word in said.split() if len(word.strip(".,:;!?'\"")) >= 5]
-    assert len(needles) >= 5
-    recorded = client.recorded()
-    assert len(recorded) > 1000
-    assert [word for word in [*needles, b"/v1/chat/completions"] if word in recorded] == []
+    words = [word.strip(".,:;!?'\"") for word in said.split()]
+    pairs = [f"{one} {two}".encode() for one, two in itertools.pairwise(said.split())]
+    recorded, sealed = client.recorded(), client.recorded(sealed=True)
+    assert len(pairs) >= 10
+    assert len(sealed) > 1000
+    # Single words only where nothing else may stand: records of hosts are made of words too.
+    assert [word for word in words if len(word) >= 5 and word.encode() in sealed] == []
+    assert [each for each in [*pairs, b"/v1/chat/completions"] if each in recorded] == []
 
 
 @model
