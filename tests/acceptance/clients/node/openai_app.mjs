@@ -45,8 +45,7 @@ const steps = {
     const call = (await client.chat.completions.create(chosen)).choices[0].message.tool_calls[0].function;
     const streamed = await client.chat.completions.stream(chosen).finalChatCompletion();
     const again = streamed.choices[0].message.tool_calls[0].function;
-    const same = call.name === again.name && call.arguments === again.arguments;
-    return { name: call.name, arguments: call.arguments, "same streamed": same };
+    return [call, again].map((one) => [one.name, one.arguments]);
   },
   async tools_streamed() {
     const tools = [{ type: "function", function: TOOL }];
