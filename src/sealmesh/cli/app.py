@@ -229,6 +229,9 @@ def verify(
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="FILE", help="What to demand; hardware-rooted without it.")
     ] = None,
+    blessed: Annotated[
+        Path | None, typer.Option("--blessed", metavar="LIST", help="The list of builds that the policy names.")
+    ] = None,
     json: o.Json = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say in words what it means and why.")] = False,
 ) -> None:
@@ -249,6 +252,7 @@ def verify(
         app_id=app_id,
         at=at,
         policy=policy,
+        blessed=blessed,
     )
     raise typer.Exit(judge(request, as_json=json, explain=explain))
 

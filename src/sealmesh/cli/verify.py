@@ -29,7 +29,7 @@ from sealmesh.attestation.vendors.raw import RawInput, RawKind
 from sealmesh.cli.explain import explain_lines, headline
 from sealmesh.cli.terminal import Tone, escape_peer_text, say
 from sealmesh.errors import ConfigError
-from sealmesh.limits import EVIDENCE_FILE_MAX
+from sealmesh.limits import BLESSED_LIST_MAX, EVIDENCE_FILE_MAX
 
 #: A saved proof is a CBOR map; its first byte says so. Anything else is not one that was damaged, but another thing.
 _CBOR_MAP: Final = 5
@@ -51,6 +51,7 @@ class Request:
         app_id: For App Attest.
         at: ISO 8601 with its offset.
         policy: A policy file.
+        blessed: A signed list of builds, of those whom the policy names.
     """
 
     files: Sequence[Path]
@@ -62,6 +63,7 @@ class Request:
     app_id: str | None = None
     at: str | None = None
     policy: Path | None = None
+    blessed: Path | None = None
 
 
 def verify(request: Request, *, as_json: bool, explain: bool) -> int:
@@ -101,6 +103,8 @@ def appraise(request: Request, *, now: float) -> list[Appraisal]:
     """
     policy = DEFAULT_POLICY if request.policy is None else _read_policy(request.policy)
     at = None if request.at is None else parse_time(request.at)
+    if request.blessed is not None:
+        policy = _with_list(policy, request.blessed, now if at is None else at)
     if request.kind is None:
         _refuse_raw_options(request)
         contents = [_read_proof(path) for path in request.files]
@@ -205,6 +209,20 @@ def _read_given(kind: RawKind, words: Sequence[str]) -> Mapping[str, bytes]:
             raise ConfigError(f"--with: {role} was given twice; put both into one file")
         given[role] = _read_file(Path(path))
     return given
+
+
+def _with_list(policy: Policy, path: Path, now: float) -> Policy:
+    """The policy with the list that this file holds, if those whom the policy names have signed it.
+
+    Raises:
+        ConfigError: The policy names nobody.
+        VerificationError: The list does not hold.
+    """
+    if policy.blessed_trust is None:
+        raise ConfigError("--blessed is a list of builds; name its keys under [measurement] in a --policy")
+    from sealmesh.attestation.blessed import read_list_untrusted  # its library is loaded only for this
+
+    return policy.with_blessed(read_list_untrusted(_read_file(path, most=BLESSED_LIST_MAX), policy.blessed_trust, now))
 
 
 def _read_policy(path: Path) -> Policy:

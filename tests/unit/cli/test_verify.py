@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from kit import builds
 from kit.attested import NONCE, NOW, VERIFIER_ID, ProvenHost
 from sealmesh.attestation.appraise import Appraisal
 from sealmesh.attestation.factors import Factor, FactorId, OperatorBlind, Source, Status, Tier
@@ -18,7 +19,7 @@ from sealmesh.cli.app import app
 from sealmesh.cli.explain import QUESTIONS, explain_lines, headline
 from sealmesh.cli.terminal import Tone
 from sealmesh.cli.verify import Request, appraise, find_kind, parse_time, verify
-from sealmesh.errors import ConfigError
+from sealmesh.errors import ConfigError, VerificationError
 
 PLAIN = Tone(coloured=False)
 
@@ -54,6 +55,37 @@ def test_a_proof_is_judged_by_the_readers_policy(proof: Path, tmp_path: Path) ->
     assert appraise(Request(files=[proof], policy=policy), now=NOW)[0].verified
     assert appraise(Request(files=[proof], policy=write(tmp_path, "empty.toml", b"")), now=NOW)[0].verified
     assert not appraise(Request(files=[proof], policy=policy, at="2027-01-15T10:00:00Z"), now=NOW)[0].verified
+
+
+def test_a_proof_is_judged_by_the_readers_list_of_builds(tmp_path: Path) -> None:
+    host = ProvenHost()
+    answer = host.answer(measurement=builds.measurement(), platform=builds.PLATFORM)
+    saved = SavedProof(
+        endpoint_id=host.endpoint_id,
+        verifier_id=VERIFIER_ID,
+        nonce=NONCE,
+        path=answer.path,
+        saved_at=NOW,
+        host_statement=answer.host_statement,
+        envelope=answer.envelope,
+        epoch=host.epoch(),
+    )
+    proof = write(tmp_path, "host.sealmesh", saved.encode())
+    keys = ", ".join(f'"{key.hex()}"' for key in builds.trust().keys)
+    text = f'[measurement]\nlist = "{builds.NAME}"\nkeys = [{keys}]\nthreshold = 2\nrequired = true\n'
+    policy = write(tmp_path, "policy.toml", text.encode())
+    good = write(tmp_path, "list.json", builds.signed(now=NOW))
+    other = write(tmp_path, "other.json", builds.signed(builds.build("another"), now=NOW))
+    short = write(tmp_path, "short.json", builds.signed(now=NOW, by=["ada"]))
+    assert appraise(Request(files=[proof], policy=policy, blessed=good), now=NOW)[0].verified
+    for given, reason in ((other, "its build is not on version 1"), (None, "no signed list")):
+        (judged,) = appraise(Request(files=[proof], policy=policy, blessed=given), now=NOW)
+        assert not judged.verified
+        assert any(reason in one for one in judged.reasons)
+    with pytest.raises(VerificationError, match="1 of the 2"):
+        appraise(Request(files=[proof], policy=policy, blessed=short), now=NOW)
+    with pytest.raises(ConfigError, match="--blessed is a list of builds"):
+        appraise(Request(files=[proof], blessed=good), now=NOW)
 
 
 def test_json_is_on_stdout_one_object_a_file_and_reasons_on_stderr(
