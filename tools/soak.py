@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,11 +228,11 @@ class Measured:
         return found
 
 
-async def until_usable(http: httpx.AsyncClient, console_url: str) -> None:
-    """Follow the client's events until it can use the model."""
+async def until(http: httpx.AsyncClient, console_url: str, holds: Callable[[dict[str, Any]], bool]) -> None:
+    """Follow a node's events until its status holds."""
     async with asyncio.timeout(30), http.stream("GET", f"{console_url}/api/events") as events:
         async for line in events.aiter_lines():
-            if line.startswith("data: ") and any(each["usable"] for each in json.loads(line[6:])["models"]):
+            if line.startswith("data: ") and holds(json.loads(line[6:])):
                 return
 
 
@@ -258,7 +259,7 @@ async def soak(root: Path, *, seconds: float, seed: int, rate: float) -> dict[st
         http = await stack.enter_async_context(
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=ASKERS + 2))
         )
-        await until_usable(http, console_url)
+        await until(http, console_url, lambda status: any(each["usable"] for each in status["models"]))
         assert steady.process is not None  # noqa: S101 - started above
         measured = [Measured("the client", client.pid), Measured("the steady host", steady.process.pid)]
         began = time.monotonic()
@@ -292,9 +293,11 @@ async def soak(root: Path, *, seconds: float, seed: int, rate: float) -> dict[st
         for number in range(10):  # with all hosts alive again, and the steady one never gone
             if not await ask(http, url, question(seed, 1 << 40 | number), number, counts):
                 counts.wrong.append(f"request {number} after the last kill was not answered: {dict(counts.errors)}")
-        status = (await http.get(f"{console_url}/api/status")).json()["exchanges"]
-        host_status = (await http.get(f"{steady.ready['console_url']}/api/status")).json()["exchanges"]
-    counts.wrong += [f"exchanges stay open: {one['open']}" for one in (status, host_status) if one["open"]]
+        for name, console in (("the client", console_url), ("the steady host", steady.ready["console_url"])):
+            try:
+                await until(http, console, lambda status: status["exchanges"]["open"] == 0)
+            except TimeoutError:
+                counts.wrong.append(f"exchanges stay open at {name}")
     counts.wrong += [fault for one in measured for fault in one.faults()]
     return {
         "seed": seed,

@@ -123,15 +123,17 @@ class Reply:
         """End with an error: whole if nothing was written, else as the last event of the stream.
 
         The body is ended properly, since some clients ask again by themselves after a cut one; what tells an app is
-        the event, and that `[DONE]` never came.
+        the event, and that `[DONE]` never came. The connection stays: an app keeps it for its next request, which
+        would be lost on a connection that closes without having said so in its head.
         """
         if not self.started:
             self.refuse(error)
         elif not self.ended:
-            self.keep = False
             if self.events:
                 self._wire.put(self._piece(error.event()))
                 self.end()
+            else:
+                self.keep = False  # nothing but the end of the connection can say that this is not the whole
             self.ended = True
 
     def _piece(self, data: bytes) -> bytes:
