@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
 import pytest
 
 from kit.chips import REQUIRING, STRANGER, ChipAttester
 from kit.proven import World
 from kit.tpm import ModelTpm, p256
-from kit.virtual_time import VirtualTime
+from kit.virtual_time import VirtualTime, settle
 from sealmesh.attestation.factors import FactorId, Status, Tier
+from sealmesh.attestation.pins import Pin
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
+from sealmesh.client.remembered import NoPins
 from sealmesh.errors import BusyError, RemoteProtocolError
 from sealmesh.identity.keys import EndpointKey
 
+_Result = TypeVar("_Result")
 KEY = EndpointKey.from_seed(b"endpoint".ljust(32))
 
 
@@ -101,6 +108,9 @@ async def test_a_chip_that_refuses_is_not_hardware_and_is_not_asked_again_for_an
         assert (activation.id, activation.status, chain.id) == ("activation", Status.FAIL, "vendor_chain")
         await world.advance(3000)
         assert activations(world) == 1
+        # Nor was the host asked in vain: it would have said that it is busy, and waiting would seem to help.
+        assert any("the activation has failed" in one for one in world.verifier.refusals(KEY.public))
+        assert not world.verifier.waiting(KEY.public)
         chip_of(world).activates = None
         await world.advance(1200)
         assert world.verified() is not None
@@ -237,3 +247,39 @@ async def test_another_hardware_key_in_the_same_process_is_refused_and_named() -
         assert f"its hardware key has changed: it was {first.fingerprint.hex()}, it is " in reason
         (factor,) = world.verifier.failed_factors(KEY.public)
         assert factor.id == "attestation_key"
+
+
+class Pins(NoPins):
+    """A pin that the test sets."""
+
+    pin: Pin | None = None
+
+    def find_pin(self, endpoint_id: bytes) -> Pin | None:
+        return self.pin
+
+
+async def test_what_was_asked_before_a_pin_was_changed_counts_no_more() -> None:
+    """The answer was judged by the pins of before, and is handed over after the change: it must not bring the host back."""
+    pins, handed_over = Pins(), asyncio.Event()
+    handed_over.set()
+
+    async def run(judge: Callable[[], _Result]) -> _Result:
+        result = judge()
+        await handed_over.wait()
+        return result
+
+    world = chip_world(memories={"run_judgement": run, "pins": pins})
+    async with world.running():
+        assert world.verified() is not None
+        handed_over.clear()
+        world.verifier.reconsider(KEY.public, "test")
+        await world.advance(3)
+        pins.pin = Pin(fingerprint=b"\xab" * 32, by_hand=True)
+        world.verifier.reconsider(KEY.public, "its pin was changed; it must answer again")
+        handed_over.set()
+        await settle()
+        assert world.verified() is None
+        assert world.verifier.waiting(KEY.public)
+        await world.advance(3)
+        assert world.verified() is None
+        assert any(one.startswith("pin: ") for one in world.verifier.refusals(KEY.public))
