@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from sealmesh.backend.models import ModelFile
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Search all that the run leaves behind for the text of its prompts (attack A18)."""
+    from kit import marker
+
+    config.pluginmanager.register(marker, "marker")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what passed of the validation on two machines, and keep it."""
     outcomes = {"passed": "pass", "failed": "FAIL", "error": "FAIL", "skipped": "left out"}

@@ -15,12 +15,13 @@ import httpx
 from tests.acceptance.conftest import Mesh, Node, mesh_in_temporary_folder, wait_until_usable
 
 from kit.engine import Engine, engine
+from kit.marker import MARKER
 from sealmesh.backend.models import ModelFile
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "clients"
 MODEL, EMBEDDER, ENGINE, NATIVE = "smollm2-135m", "embedder", "engine", "native"
-PROMPT = "Say hello to a friend."
+PROMPT = f"Say hello to a friend. {MARKER}"
 
 
 @dataclass

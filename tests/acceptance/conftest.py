@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from kit.marker import search
 from sealmesh.cli.processes import NodeProcess
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Mesh:
         self._stack = contextlib.ExitStack()
         self._count = 0
         self.recordings: dict[str, Path] = {}
+        self._nodes: list[Node] = []
 
     def _start(
         self,
@@ -76,7 +78,7 @@ class Mesh:
             NodeProcess(command, home=home, arguments=arguments, environment=environment, interpreter=interpreter)
         )
         ready = process.wait_for("ready")
-        return Node(
+        node = Node(
             process=process,
             home=home,
             api_url=ready["api_url"],
@@ -84,6 +86,8 @@ class Mesh:
             endpoint_id=ready["endpoint_id"],
             ticket=ready.get("ticket", ""),
         )
+        self._nodes.append(node)
+        return node
 
     def next_home(self, command: str) -> Path:
         """The home of the node that is started next."""
@@ -125,8 +129,22 @@ class Mesh:
         return sum(path.read_bytes()[:1] == b"\xe1" for path in self.recordings[node.endpoint_id].glob("*-sent.bin"))
 
     def close(self) -> None:
-        """End every node."""
+        """End every node; what it shows and has said holds no text of a prompt (A18)."""
+        for node in self._nodes:
+            search_pages(node)
         self._stack.close()
+        for node in self._nodes:
+            search(f"an event of {node.home.name}", json.dumps(node.process.said(), ensure_ascii=False))
+
+
+def search_pages(node: Node) -> None:
+    """Search what a node shows to people and programs, if it still runs."""
+    pages = [f"{node.api_url}/v1/models"]
+    if node.console_url:
+        pages += [f"{node.console_url}/", f"{node.console_url}/api/status", f"{node.console_url}/metrics"]
+    for page in pages:
+        with contextlib.suppress(httpx.TransportError):
+            search(f"the page {page}", httpx.get(page, timeout=10).content)
 
 
 @contextlib.contextmanager

@@ -15,13 +15,14 @@ import jsonschema
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
+from kit.marker import MARKER
 from kit.swtpm import SoftwareTpm
 from sealmesh.cli.processes import NodeProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.swtpm, pytest.mark.xdist_group("attested")]
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/reference/attestation.schema.json").read_text())
-PROMPT = "the asparagus is under the third bridge"
+PROMPT = f"the asparagus is under the third bridge {MARKER}"
 
 
 def host_with(mesh: Mesh, tpm: SoftwareTpm, ticket: str = "") -> Node:

@@ -9,9 +9,11 @@ import openai
 import pytest
 from tests.acceptance.conftest import Mesh, Node
 
-from sealmesh.cli.demo import PROMPT
+from kit.marker import MARKER
+from sealmesh.cli import demo
 
 MODEL = "smollm2-135m"
+PROMPT = f"{demo.PROMPT} {MARKER}"
 pytestmark = [pytest.mark.model, pytest.mark.process, pytest.mark.xdist_group("model-mesh")]
 
 

@@ -11,10 +11,12 @@ import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
+from kit.marker import MARKER
+
 pytestmark = pytest.mark.process
 
 SLOW = "echo:?tokens=10000&rate=50"
-CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hello there"}], "stream": True}
+CHAT = {"model": "echo", "messages": [{"role": "user", "content": f"hello {MARKER}"}], "stream": True}
 
 
 def events(response: httpx.Response) -> list[str]:

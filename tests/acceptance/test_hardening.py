@@ -11,6 +11,7 @@ import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, wait_until_usable
 
+from kit.marker import MARKER
 from sealmesh.cli.processes import NodeProcess
 from sealmesh.hardening.posture import State, state_of
 
@@ -36,7 +37,7 @@ def test_a_model_answers_in_a_hardened_process_and_its_client_sees_the_posture(m
     host = mesh.host("--threads", "1", "--context-size", "256")
     client = mesh.client(host.ticket)
     wait_until_usable(client, "smollm2-135m")
-    body = {"model": "smollm2-135m", "max_tokens": 4, "messages": [{"role": "user", "content": "hello"}]}
+    body = {"model": "smollm2-135m", "max_tokens": 4, "messages": [{"role": "user", "content": f"hello {MARKER}"}]}
     answer = httpx.post(f"{client.api_url}/v1/chat/completions", json=body, timeout=60).raise_for_status().json()
     assert answer["choices"][0]["message"]["content"]
 

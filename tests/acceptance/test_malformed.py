@@ -11,9 +11,11 @@ import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_until_usable
 
+from kit.marker import MARKER
+
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("malformed")]
 
-GOOD = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
+GOOD = {"model": "echo", "messages": [{"role": "user", "content": f"hello {MARKER}"}]}
 
 
 @pytest.fixture(scope="module")

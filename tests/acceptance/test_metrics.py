@@ -8,8 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.conftest import Node, mesh_in_temporary_folder
 
+from kit.marker import MARKER
+
 pytestmark = pytest.mark.process
-SECRET = "marzipan-telescope"
+SECRET = MARKER
 
 
 def metrics(node: Node) -> dict[str, list[tuple[dict[str, str], float]]]:

@@ -6,9 +6,11 @@ import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_for_status, wait_until_usable
 
+from kit.marker import MARKER
+
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("plain-nodes")]
 
-QUESTION = "an unsealed question"
+QUESTION = f"an unsealed question {MARKER}"
 BODY = {"model": "echo", "messages": [{"role": "user", "content": QUESTION}]}
 
 

@@ -8,12 +8,16 @@ import openai
 import pytest
 from tests.acceptance.conftest import Mesh, Node, mesh_in_temporary_folder
 
+from kit.marker import MARKER
+
 MODEL = "smollm2-135m"
 ORDER = [
     "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
     "response.output_text.delta", "response.output_text.done", "response.content_part.done",
     "response.output_item.done", "response.completed",
 ]  # fmt: skip
+SAID = f"to be or {MARKER}"
+HELLO = f"Say hello. {MARKER}"
 pytestmark = pytest.mark.process
 
 
@@ -35,34 +39,37 @@ def cut() -> Iterator[Node]:
 
 def test_a_plain_response(echo: Node) -> None:
     response = sdk(echo).responses.create(
-        model="echo", input=[{"role": "user", "content": "to be or not"}], instructions="Say it.", metadata={"a": "b"}
+        model="echo",
+        input=[{"role": "user", "content": SAID}],
+        instructions="Say it.",
+        metadata={"a": "b"},
     )
-    assert (response.status, response.output_text, response.model) == ("completed", "to be or not", "echo")
+    assert (response.status, response.output_text, response.model) == ("completed", SAID, "echo")
     assert (response.instructions, response.metadata) == ("Say it.", {"a": "b"})
     assert response.usage is not None
     assert response.usage.output_tokens == 4
 
 
 def test_a_streamed_response(echo: Node) -> None:
-    events = list(sdk(echo).responses.create(model="echo", input="to be or not", stream=True))
+    events = list(sdk(echo).responses.create(model="echo", input=SAID, stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert list(dict.fromkeys(event.type for event in events)) == ORDER
-    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "to be or not"
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == SAID
     last = events[-1]
     assert last.type == "response.completed"
-    assert last.response.output_text == "to be or not"
+    assert last.response.output_text == SAID
     assert last.response.usage is not None
 
 
 def test_the_packages_own_stream_helper(echo: Node) -> None:
-    with sdk(echo).responses.stream(model="echo", input="to be or not") as stream:
+    with sdk(echo).responses.stream(model="echo", input=SAID) as stream:
         for _ in stream:
             pass
-        assert stream.get_final_response().output_text == "to be or not"
+        assert stream.get_final_response().output_text == SAID
 
 
 def test_an_answer_of_a_cut_length_is_incomplete(echo: Node) -> None:
-    response = sdk(echo).responses.create(model="echo", input="to be or not", max_output_tokens=2)
+    response = sdk(echo).responses.create(model="echo", input=SAID, max_output_tokens=2)
     assert (response.status, response.output_text) == ("incomplete", "to be ")
     assert response.incomplete_details is not None
     assert response.incomplete_details.reason == "max_output_tokens"
@@ -98,11 +105,11 @@ def test_a_conversation_goes_on_by_the_last_answer_s_id(echo: Node, stream: bool
 
 
 def test_an_engine_that_breaks_off_never_completes(cut: Node) -> None:
-    events = list(sdk(cut).responses.create(model="cut", input="to be or not", stream=True))
+    events = list(sdk(cut).responses.create(model="cut", input=SAID, stream=True))
     assert events[-1].type == "response.failed"
     assert all(event.type != "response.completed" for event in events)
     with pytest.raises(openai.InternalServerError) as failed:
-        sdk(cut).responses.create(model="cut", input="to be or not")
+        sdk(cut).responses.create(model="cut", input=SAID)
     assert failed.value.status_code == 502
 
 
@@ -111,12 +118,10 @@ def test_an_engine_that_breaks_off_never_completes(cut: Node) -> None:
 def test_the_real_model_says_the_same_as_in_chat(shared_mesh: Mesh) -> None:
     host = shared_mesh.host("--model", MODEL, "--threads", "1")
     client = sdk(shared_mesh.client(host.ticket))
-    asked = [{"role": "user", "content": "Say hello."}]
+    asked = [{"role": "user", "content": HELLO}]
     chat = client.chat.completions.create(model=MODEL, messages=asked, temperature=0, max_tokens=12)
     response = client.responses.create(model=MODEL, input=asked, temperature=0, max_output_tokens=12)
-    events = list(
-        client.responses.create(model=MODEL, input="Say hello.", temperature=0, max_output_tokens=12, stream=True)
-    )
+    events = list(client.responses.create(model=MODEL, input=HELLO, temperature=0, max_output_tokens=12, stream=True))
     assert response.output_text == chat.choices[0].message.content
     assert response.usage is not None
     assert chat.usage is not None

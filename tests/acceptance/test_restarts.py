@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kit.marker import MARKER
 from sealmesh.cli.node_api import NodeApi
 from sealmesh.cli.processes import NodeProcess
 from sealmesh.errors import ConfigError
@@ -45,7 +46,7 @@ def _free_udp_port() -> int:
 
 
 def _ask(api_url: str) -> int:
-    body = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
+    body = {"model": "echo", "messages": [{"role": "user", "content": f"hello {MARKER}"}]}
     return httpx.post(f"{api_url}/v1/chat/completions", json=body, timeout=20).status_code
 
 

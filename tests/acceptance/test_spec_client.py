@@ -20,10 +20,12 @@ import pytest
 from nacl.signing import SigningKey
 from tests.acceptance.conftest import Mesh, Node
 
+from kit.marker import MARKER
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "spec_client.py"
 VECTORS = ROOT / "testvectors"
-PROMPT = "why is the sky blue, and café 日本 too?"
+PROMPT = f"why is the sky blue, and café 日本 too? {MARKER}"
 
 
 def load() -> ModuleType:

@@ -23,10 +23,11 @@ import pytest
 
 import sealmesh
 from kit.machines import Machine, MachineProcess, two_machines
+from kit.marker import MARKER
 
 MODEL = "smollm2-135m"
 SLOW = "echo:?tokens=10000&rate=50"
-PROMPT = "Which rivers run through Hamburg and Vienna?"
+PROMPT = f"Which rivers run through Hamburg and Vienna? {MARKER}"
 #: Silence is an error after about 5 s, a stopping host's grace is 10 s; a hang would be a minute and more.
 IN_TIME_S = 16.0
 BACK_WITHIN_S = 15.0

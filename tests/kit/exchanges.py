@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kit.attested import NOW, ProvenHost, verified_host
+from kit.marker import MARKER
 from kit.sealed import HEAD, Randomness
 from sealmesh.attestation.plain import PlainRule
 from sealmesh.attestation.statement import statement_digest
@@ -45,7 +46,7 @@ from sealmesh.wire.operations import Operation
 
 LONG_S = 10.0  # only reached by a failing test
 ASKER_ID = hashlib.sha256(b"asker").digest()
-SECRET = "the secret question"
+SECRET = f"the secret question {MARKER}"
 USAGE = Usage(prompt_tokens=3, completion_tokens=5)
 
 Step = bytes | BaseException | asyncio.Event

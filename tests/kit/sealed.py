@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kit.marker import MARKER
 from sealmesh.attestation import verified
 from sealmesh.attestation.factors import OperatorBlind, Tier
 from sealmesh.attestation.verified import VerifiedHost
@@ -31,7 +32,7 @@ NOT_AFTER = 1_200.0
 HEAD = RequestHead(operation=Operation.CHAT_COMPLETIONS, headers=(("content-type", "application/json"),))
 ANSWER_HEAD = ResponseHead(status=200, headers=(("content-type", "text/event-stream"),))
 TRAILER = Trailer(prompt_tokens=7, completion_tokens=11, cached_tokens=3)
-BODIES = (b'{"prompt":', b'"a secret question"}')
+BODIES = (b'{"prompt":', f'"a secret question {MARKER}"}}'.encode())
 ANSWERS = (b"data: a ", b"data: secret ", b"data: answer")
 
 

@@ -94,6 +94,13 @@ class NodeProcess:
             if found.get("event") == event:
                 return found
 
+    def said(self) -> list[dict[str, Any]]:
+        """Every event so far; `wait_for` no longer gets those that it has not had."""
+        with contextlib.suppress(queue.Empty):
+            while (found := self._events.get_nowait()) is not None:
+                self._seen.append(found)
+        return list(self._seen)
+
     def _words(self) -> str:
         with contextlib.suppress(OSError):
             words = self.log_path.read_text("utf-8", "replace").strip()

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from kit.marker import MARKER
 from sealmesh.api.connection import HttpLimits
 from sealmesh.api.server import ApiServer
 from sealmesh.client.asker import Answer, AnswerProof, AppRequest, Asker, ModelListing
@@ -173,7 +174,7 @@ async def serving(
         await server.shutdown(0)
 
 
-def chat(*, stream: bool = False, model: str = "echo", text: str = "hi", **fields: object) -> bytes:
+def chat(*, stream: bool = False, model: str = "echo", text: str = f"hi {MARKER}", **fields: object) -> bytes:
     """A chat request."""
     body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
     return json.dumps(body).encode()
