@@ -6,7 +6,7 @@ import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_for_status, wait_until_usable
 
-from kit.marker import MARKER
+from kit.marker import MARKER, allow
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("plain-nodes")]
 
@@ -32,6 +32,7 @@ def test_plain_and_sealed_nodes_in_one_mesh(mesh: Mesh) -> None:
     plain = mesh.host("--plain", "--backend", "echo:")
     strict = mesh.client(plain.ticket)
     willing = mesh.client(plain.ticket, "--allow-plain-hosts", record=True)
+    allow(mesh.recordings[willing.endpoint_id])  # what is not sealed can be read on its way: that is shown below
     demanding = mesh.client(plain.ticket, "--allow-plain-hosts", "--require-attested-hosts=self-asserted")
 
     # A node that does not allow it refuses, and says why; so does one that allows it but demands evidence.
