@@ -23,6 +23,7 @@ PUBLIC_BYTES: Final = 65
 _TAG: Final = b"sealmesh.host.attestation"
 _ANSWER_TIMEOUT_S: Final = 30.0  # Apple's service is asked over the network when a key is attested
 _LEAF_LIFETIME_S: Final = 2.5 * 24 * 3600  # Apple's leaf lives for three days
+_SERVER_UNAVAILABLE: Final = 4  # DCError.serverUnavailable
 _NOT_FOUND: Final = -25300  # errSecItemNotFound
 
 
@@ -193,12 +194,13 @@ class AppAttestKey:
         if remembered is not None:
             try:
                 return self._attest(remembered)
-            except AttesterError:
-                pass  # Apple may take a key only once; then it is a new one, and pins of the old one say so
+            except AttesterError as error:
+                if error.momentary:
+                    raise  # nothing is wrong with the key, and a new one would break every pin of this host
+                # Apple may take a key only once; then it is a new one, and pins of the old one say so.
         key_id = str(self._ask("generateKeyWithCompletionHandler_"))
-        attested = self._attest(key_id)
-        self._memory.write_text(key_id + "\n", "utf-8")
-        return attested
+        self._remember(key_id)  # first: where Apple's service fails now, the next try is with this key again
+        return self._attest(key_id)
 
     def sign(self, digest: bytes) -> bytes:
         """Return an assertion over 32 bytes, CBOR.
@@ -219,8 +221,19 @@ class AppAttestKey:
     def _remembered(self) -> str | None:
         try:
             return self._memory.read_text("utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
+        except FileNotFoundError:
             return None
+        except (OSError, UnicodeDecodeError) as error:
+            # It may be there all the same: a new key is made only where there was none.
+            raise AttesterError(f"{self._memory} cannot be read; mend it, or delete it for a new key") from error
+
+    def _remember(self, key_id: str) -> None:
+        temporary = self._memory.with_name(self._memory.name + ".tmp")
+        try:
+            temporary.write_text(key_id + "\n", "utf-8")
+            temporary.replace(self._memory)
+        except OSError as error:
+            raise AttesterError(f"{self._memory} cannot be written ({error.strerror})") from error
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         """Call a method that answers on a queue of its own, and wait for it."""
@@ -233,11 +246,18 @@ class AppAttestKey:
 
         getattr(self._service, method)(*arguments, take)
         if not answered.wait(_ANSWER_TIMEOUT_S):
-            raise AttesterError("App Attest did not answer in time")
-        return _given(answer[0], answer[1], "App Attest's answer")
+            raise AttesterError("App Attest did not answer in time", momentary=True)
+        result, error = answer
+        return _given(result, error, "App Attest's answer", momentary=_passes(error))
 
 
-def _given(result: Any, error: Any, what: str) -> Any:
+def _passes(error: Any) -> bool:
+    """Whether an NSError of App Attest says that Apple's service cannot be reached: the key stays good."""
+    code = getattr(error, "code", None)
+    return callable(code) and code() == _SERVER_UNAVAILABLE
+
+
+def _given(result: Any, error: Any, what: str, *, momentary: bool = False) -> Any:
     if result is None:
-        raise AttesterError(f"macOS does not give {what} ({error})")
+        raise AttesterError(f"macOS does not give {what} ({error})", momentary=momentary)
     return result

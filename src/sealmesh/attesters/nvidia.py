@@ -18,6 +18,19 @@ from sealmesh.limits import GPU_REPORT_MAX, GPUS_MAX
 
 EXTRA: Final = "sealmesh[nvidia]"
 NONCE_BYTES: Final = 32
+_NEEDED: Final = (
+    "NVMLError",
+    "NVMLError_FunctionNotFound",
+    "NVMLError_NotSupported",
+    "nvmlDeviceGetConfComputeGpuAttestationReport",
+    "nvmlDeviceGetConfComputeGpuCertificate",
+    "nvmlDeviceGetCount",
+    "nvmlDeviceGetHandleByIndex",
+    "nvmlDeviceGetName",
+    "nvmlInit",
+    "nvmlShutdown",
+    "nvmlSystemGetConfComputeState",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +108,16 @@ def load_nvml() -> Any:
     """Return NVIDIA's binding.
 
     Raises:
-        AttesterUnavailableError: The extra is not installed.
+        AttesterUnavailableError: The extra is not installed, or only an older binding.
     """
     try:
-        return importlib.import_module("pynvml")
+        nvml = importlib.import_module("pynvml")
     except ImportError as error:
         raise AttesterUnavailableError(f"GPUs are asked through an extra that is not installed: {EXTRA}") from error
+    if missing := [name for name in _NEEDED if not hasattr(nvml, name)]:
+        # Other packages bring older bindings, of before there was a confidential mode.
+        raise AttesterUnavailableError(f"the binding pynvml that is installed has no {missing[0]}; install {EXTRA}")
+    return nvml
 
 
 def _devices(nvml: Any) -> Iterator[Any]:

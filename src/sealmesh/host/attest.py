@@ -37,6 +37,7 @@ from sealmesh.identity.keys import EndpointKey
 _log = logging.getLogger("sealmesh.host")
 
 TPM_LABEL: Final = "tpm2"
+EK_FILES: Final = ("tpm-ek.der", "tpm-ek.pem")
 _T = TypeVar("_T")
 
 
@@ -89,7 +90,7 @@ class TpmAttester:
         evidence = TpmEvidence(ak_public=quoted.ak_public, parts=parts, event_log=self._usable_log(quoted))
         records = {TPM_LABEL: evidence.to_record()}
         stored = (quoted.ek_certificate,) if quoted.ek_certificate is not None else ()
-        ek = stored or self._endorsements.certificates("tpm-ek.der", "tpm-ek.pem")
+        ek = stored or self._endorsements.certificates(*EK_FILES)
         records |= endorsements(TPM_LABEL + "-ek", TYPE_EK, ek[:1])
         return records | endorsements(
             TPM_LABEL + "-ca", TYPE_CA, self._endorsements.certificates("tpm-issuers.pem", "tpm-issuers.der")

@@ -18,6 +18,7 @@ from sealmesh.attesters.nvidia import GpuReporter
 from sealmesh.config import AttesterChoice
 from sealmesh.errors import AttesterError, AttesterUnavailableError
 from sealmesh.host.attest import (
+    EK_FILES,
     AppAttestAttester,
     CombinedAttester,
     EnclaveAttester,
@@ -125,7 +126,10 @@ async def _try(choice: AttesterChoice, machine: Machine) -> tuple[str, Attester]
             return await _guest(machine, Provider.TDX)
         case AttesterChoice.APP_ATTEST:
             security, check = machine.framework("Security"), machine.framework("DeviceCheck")
-            service = check.DCAppAttestService.sharedService()
+            offered = getattr(check, "DCAppAttestService", None)
+            if offered is None:
+                raise AttesterUnavailableError("this macOS has no App Attest")
+            service = offered.sharedService()
             memory = machine.memory / "app-attest-key"
             driver = AppAttestKey(service, app=app_id(security), memory=memory, random=os.urandom)
             attester: Attester = AppAttestAttester(driver)
@@ -145,7 +149,8 @@ async def _tpm(machine: Machine) -> tuple[str, Attester]:
     chip = machine.tpm.chip
     if chip is None:
         raise AttesterUnavailableError(machine.tpm.note or "name the TPM's device or socket with --tpm")
-    await asyncio.to_thread(chip.prepare)
+    given = machine.given.certificates(*EK_FILES)
+    await asyncio.to_thread(chip.prepare, given[0] if given else None)
     attester = TpmAttester(chip, machine.given)
     await attester.attest(_TRIAL)  # a chip may make keys and have no SHA-256 registers to quote
     return machine.tpm.words, attester

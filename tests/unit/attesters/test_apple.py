@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ class Service:
         self.supported = True
         self.keys = 0
         self.refused: set[str] = set()
+        self.unreachable = False
 
     def isSupported(self) -> bool:
         return self.supported
@@ -75,7 +77,9 @@ class Service:
 
     def attestKey_clientDataHash_completionHandler_(self, key: str, digest: bytes, take: Any) -> None:
         assert len(digest) == 32
-        if key in self.refused:
+        if self.unreachable:
+            self._answer(take, None, SimpleNamespace(code=lambda: 4))
+        elif key in self.refused:
             self._answer(take, None, "DCErrorInvalidKey")
         else:
             self._answer(take, b"attestation of " + key.encode())
@@ -114,6 +118,34 @@ def test_a_key_that_apple_does_not_take_again_makes_place_for_a_new_one(tmp_path
     service.refused.add("key 0")
     assert app_key(service, memory, clock).attested().key_id == "key 1"
     assert memory.read_text() == "key 1\n"
+
+
+@pytest.mark.parametrize("name", ["key 0", None])
+def test_a_service_that_cannot_be_reached_costs_no_key(tmp_path: Path, name: str | None) -> None:
+    """A new key would break every pin of this host, and Apple counts the keys of an app."""
+    service, clock, memory = Service(), Clock(), tmp_path / "app-attest-key"
+    if name is not None:
+        memory.write_text(f"{name}\n")
+    service.unreachable = True
+    for _ in range(2):
+        with pytest.raises(AttesterError) as caught:
+            app_key(service, memory, clock).attested()
+        assert caught.value.momentary
+    service.unreachable = False
+    assert app_key(service, memory, clock).attested().key_id == (name or "key 1")
+    assert service.keys == (0 if name else 1)
+
+
+@pytest.mark.parametrize("fault", ["folder", "bytes", "gone"])
+def test_a_name_that_cannot_be_kept_or_read_is_an_error_and_no_new_key(tmp_path: Path, fault: str) -> None:
+    service, memory = Service(), tmp_path / "home" / "app-attest-key"
+    if fault != "gone":
+        memory.parent.mkdir()
+        memory.mkdir() if fault == "folder" else memory.write_bytes(b"\xff")
+    for _ in range(2):
+        with pytest.raises(AttesterError, match=r"cannot be (read|written)"):
+            app_key(service, memory, Clock()).attested()
+    assert service.keys == (2 if fault == "gone" else 0)
 
 
 def test_a_mac_without_app_attest(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         load_nvml()
 
 
+@pytest.mark.parametrize("missing", sorted(set(vars(driver())) - {"ended"}))
+def test_an_old_binding_of_another_package_stops_no_start(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Engines bring a `pynvml` of before confidential mode; a host with a chip asks it for GPUs at each start."""
+    old = driver()
+    delattr(old, missing)
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    assert GpuReporter().find() == ()
+    with pytest.raises(AttesterUnavailableError, match=f"{missing}; install sealmesh"):
+        GpuReporter().reports(NONCE)
+
+
 def test_a_report_and_its_chain() -> None:
     nvml = driver()
     assert GpuReporter(nvml).find() == ("NVIDIA H100[31m",)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kit.swtpm import SoftwareTpm, wrapped
 from sealmesh.attestation.vendors.tpm.certificates import (
@@ -28,7 +29,7 @@ from sealmesh.attestation.vendors.tpm.quote import (
 from sealmesh.attestation.vendors.tpm.structures import parse_public_untrusted
 from sealmesh.attesters.tpm import templates
 from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log, trim_der
-from sealmesh.attesters.tpm.client import Tpm
+from sealmesh.attesters.tpm.client import TRANSIENT, Tpm
 from sealmesh.attesters.tpm.transport import SocketTransport, connector
 from sealmesh.attesters.tpm.wire import EMPTY_PASSWORD, Code, Command, parse_response_untrusted, sized
 from sealmesh.errors import AttesterError
@@ -222,6 +223,46 @@ def test_an_index_without_a_certificate_of_use_leaves_the_chip_usable(tpm: Softw
     assert stored == (None if rsa is None else trim_der(rsa))
 
 
+def storing_nothing(tpm: SoftwareTpm) -> TpmChip:
+    """A chip whose certificates its maker serves elsewhere, as many of AMD's and Intel's."""
+
+    def answer(command: bytes) -> bytes | None:
+        is_certificate = is_about(command, Command.NV_READ_PUBLIC, 0x01C0000A) or is_about(
+            command, Command.NV_READ_PUBLIC, 0x01C00002
+        )
+        return refusal(0x18B) if is_certificate else None
+
+    return TpmChip(lambda: Answering(tpm.path, answer))
+
+
+@pytest.mark.parametrize("template", [templates.EK_P256, templates.EK_RSA])
+def test_a_certificate_that_was_given_says_which_key_activates(tpm: SoftwareTpm, template: bytes) -> None:
+    """Else verifiers make secrets for the certified RSA key, and the elliptic one refuses them for ever."""
+    with (
+        contextlib.closing(SocketTransport(tpm.path)) as transport,
+        Tpm(transport).primary(templates.ENDORSEMENT, template) as ek,
+    ):
+        key = parse_public_untrusted(ek.public).key
+    certificate = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # all of one that is looked at
+    chip = storing_nothing(tpm)
+    chip.prepare(b"head" + certificate + b"tail")
+    quoted = chip.quote(bytes(32))
+    assert quoted.ek_certificate is None
+    name = parse_public_untrusted(quoted.ak_public).name
+    credential = make_credential(key, name, b"the secret", os.urandom)
+    assert chip.activate(credential.id_object, credential.encrypted_secret) == b"the secret"
+    assert tpm.loaded() == ()
+
+
+def test_a_certificate_of_another_chip_is_said_at_the_start(two_tpms: list[SoftwareTpm]) -> None:
+    mine, other = two_tpms
+    foreign = other.chip.quote(bytes(32)).ek_certificate
+    with pytest.raises(AttesterError, match="another chip's"):
+        storing_nothing(mine).prepare(foreign)
+    mine.chip.prepare(foreign)  # the chip's own goes first: nothing that was given is needed
+    assert mine.loaded() == ()
+
+
 def test_a_chip_that_is_busy_while_its_certificate_is_read_is_not_one_without(tpm: SoftwareTpm) -> None:
     """It would have another endorsement key at each start."""
 
@@ -252,6 +293,17 @@ def test_what_could_not_be_flushed_is_flushed_by_the_next_operation(tpm: Softwar
     assert tpm.loaded() == ()
 
 
+def test_a_leftover_that_cannot_be_flushed_stops_nothing(tpm: SoftwareTpm) -> None:
+    def answer(command: bytes) -> bytes | None:
+        if command[6:10] == Command.FLUSH_CONTEXT.to_bytes(4, "big") and command[10:] == b"\x80\x00\x00\x09":
+            return refusal(0x18B)
+        if command[6:18] == struct.pack(">III", Command.GET_CAPABILITY, 1, TRANSIENT):
+            return struct.pack(">HIIBIII", 0x8001, 23, 0, 0, 1, 1, TRANSIENT + 9)
+        return None
+
+    assert TpmChip(lambda: Answering(tpm.path, answer)).unseal(tpm.chip.seal(b"secret")) == b"secret"
+
+
 def test_a_chip_that_is_locked_against_guessing_still_serves(tpm: SoftwareTpm) -> None:
     """Another program's wrong passwords must not take this host's keys away (TPM2_DictionaryAttackParameters)."""
     chip = tpm.chip
@@ -270,15 +322,14 @@ def test_a_chip_that_is_locked_against_guessing_still_serves(tpm: SoftwareTpm) -
     assert chip.activate(credential.id_object, credential.encrypted_secret) == b"the secret"
 
 
-def test_two_nodes_use_one_chip_without_a_resource_manager(tpm: SoftwareTpm) -> None:
-    """Each operation is a connection of its own, and leaves nothing of another node's flushed or loaded."""
-    chips = [tpm.chip, tpm.chip]
+def test_many_nodes_use_one_chip_without_a_resource_manager(tpm: SoftwareTpm) -> None:
+    """Each operation is a connection of its own, waits its turn, and leaves nothing of another node's flushed."""
+    chips = [tpm.chip for _ in range(6)]
     sealed = [chip.seal(b"secret %d" % number) for number, chip in enumerate(chips)]
-    aks = {chips[0].quote(bytes(32)).ak_public, chips[1].quote(bytes(32)).ak_public}
-    assert len(aks) == 1
-    with ThreadPoolExecutor(2) as pool:
-        work = [pool.submit(chips[number % 2].unseal, sealed[number % 2]) for number in range(8)]
-        assert [one.result(60) for one in work] == [b"secret 0", b"secret 1"] * 4
+    assert len({chip.quote(bytes(32)).ak_public for chip in chips}) == 1
+    with ThreadPoolExecutor(len(chips)) as pool:
+        work = [pool.submit(chip.unseal, one) for chip, one in zip(chips * 4, sealed * 4, strict=True)]
+        assert [one.result(60) for one in work] == [b"secret %d" % number for number in range(6)] * 4
     assert tpm.loaded() == ()
 
 
@@ -357,6 +408,9 @@ def test_places_where_no_chip_is(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(AttesterError, match="cannot be opened"):
         open_chip(tmp_path / "file").describe()
+    deep = tmp_path / ("x" * 100) / "tpm"
+    with pytest.raises(AttesterError, match="too long"):
+        SocketTransport(deep)
 
 
 def test_boot_logs_that_fit(tmp_path: Path) -> None:

@@ -166,14 +166,16 @@ async def test_a_macs_chip_on_another_machine(tmp_path: Path, choice: AttesterCh
         await find(choice, tmp_path)
 
 
-async def test_a_mac_before_app_attest_has_its_secure_enclave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_mac_before_app_attest_has_its_secure_enclave(tmp_path: Path, named: bool) -> None:
     class NotSupported:
         def isSupported(self) -> bool:
             return False
 
     def framework(name: str) -> object:
         service = SimpleNamespace(sharedService=NotSupported)
-        return SimpleNamespace(DCAppAttestService=service) if name == "DeviceCheck" else Keychain()
+        check = SimpleNamespace(DCAppAttestService=service) if named else SimpleNamespace()  # of an older macOS
+        return check if name == "DeviceCheck" else Keychain()
 
     found = await find(AttesterChoice.AUTO, tmp_path, framework=framework)
     assert "Secure Enclave" in found.words

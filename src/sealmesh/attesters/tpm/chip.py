@@ -18,6 +18,7 @@ from typing import Final
 from sealmesh.attesters.tpm.client import Tpm
 from sealmesh.attesters.tpm.templates import (
     AK_P256,
+    EK_RSA,
     ENDORSEMENT,
     OWNER,
     PROFILES,
@@ -64,6 +65,7 @@ _UNREADABLE: Final = frozenset(
         Code.SIZE,
     }
 )
+_RSA_BYTES, _POINT_BYTES = 256, 32
 _EMULATOR: Final = "SW"  # the vendor's words of swtpm and libtpms
 
 
@@ -119,6 +121,7 @@ class TpmChip:
         self._boot_log = boot_log
         self._one_at_a_time = threading.Lock()
         self._keys: _Keys | None = None
+        self._given: bytes | None = None
         self._unclean = True  # a process before this one may have been killed
 
     def describe(self) -> str:
@@ -135,9 +138,18 @@ class TpmChip:
             return "an emulated TPM 2.0 (no hardware)"
         return f"TPM 2.0 by {_MAKERS.get(maker, maker or 'an unnamed maker')}"
 
-    def prepare(self) -> None:
-        """Make the keys now: on slow chips that takes seconds, which no challenge should wait for."""
+    def prepare(self, certificate: bytes | None = None) -> None:
+        """Make the keys now: on slow chips that takes seconds, which no challenge should wait for.
+
+        Args:
+            certificate: The maker's certificate of the endorsement key, DER, for a chip that stores none: it says which
+                kind of key the maker certified, and only that one can activate what verifiers make for it.
+
+        Raises:
+            AttesterError: The certificate is needed, and is for none of this chip's endorsement keys.
+        """
         with self._operation() as tpm:
+            self._given = certificate
             self._keys = self._make_keys(tpm)
 
     def quote(self, extra: bytes) -> Quoted:
@@ -222,9 +234,7 @@ class TpmChip:
             yield handle, keys
 
     def _make_keys(self, tpm: Tpm) -> _Keys:
-        profile, certificate = self._choose_profile(tpm)
-        with tpm.primary(ENDORSEMENT, profile.template) as ek:
-            ek_context = tpm.save_context(ek.handle)
+        ek_context, certificate = self._make_endorsement_key(tpm)
         with tpm.primary(ENDORSEMENT, AK_P256) as ak:
             return _Keys(
                 ak_public=ak.public,
@@ -233,13 +243,37 @@ class TpmChip:
                 ek_certificate=certificate,
             )
 
-    def _choose_profile(self, tpm: Tpm) -> tuple[EndorsementProfile, bytes | None]:
-        """The first kind of endorsement key that the vendor certified; without any certificate the first kind."""
-        for profile in PROFILES:
-            certificate = _stored_certificate(tpm, profile.certificate_index)
-            if certificate is not None:
-                return profile, certificate
-        return PROFILES[0], None
+    def _make_endorsement_key(self, tpm: Tpm) -> tuple[bytes, bytes | None]:
+        """The key that the vendor certified, as a saved context, and the certificate where the chip stores it."""
+        profiles, stored = _stored_profile(tpm)
+        given = self._given if stored is None else None
+        for profile in profiles:
+            with tpm.primary(ENDORSEMENT, profile.template) as ek:
+                if given is None or names_key(given, ek.public):
+                    return tpm.save_context(ek.handle), stored
+        raise AttesterError(
+            "the certificate that was given for the TPM's endorsement key is another chip's, or for a kind of key that "
+            "is not used here"
+        )
+
+
+def names_key(certificate: bytes, public: bytes) -> bool:
+    """Whether a certificate, DER, is for an endorsement key of `PROFILES`; who signed it is for verifiers to judge.
+
+    The key's own numbers stand in it as they are, however the maker encodes what stands around them.
+    """
+    is_rsa = public.startswith(EK_RSA[:2])
+    own = public[-_RSA_BYTES:] if is_rsa else public[-66:-34] + public[-_POINT_BYTES:]  # each behind its length
+    return own in certificate
+
+
+def _stored_profile(tpm: Tpm) -> tuple[tuple[EndorsementProfile, ...], bytes | None]:
+    """The first kind of endorsement key whose certificate the chip stores; all kinds where it stores none."""
+    for profile in PROFILES:
+        certificate = _stored_certificate(tpm, profile.certificate_index)
+        if certificate is not None:
+            return (profile,), certificate
+    return PROFILES, None
 
 
 def _stored_certificate(tpm: Tpm, index: int) -> bytes | None:

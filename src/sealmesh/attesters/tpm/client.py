@@ -271,7 +271,12 @@ class Tpm:
         """Flush what an earlier connection left loaded, because it was cut. A resource manager shows none."""
         for first in (TRANSIENT, LOADED_SESSIONS):
             for handle in self.handles(first):
-                self._flush(handle)
+                try:
+                    self._flush(handle)
+                except AttesterError as error:
+                    if error.momentary or not error.code:
+                        raise  # it is busy, or gone
+                    # Somebody else's, or gone by now: what is to be done may go well all the same.
 
     def _flush_surely(self, handle: int) -> None:
         try:
