@@ -10,13 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
+from sealmesh.attestation.envelope import Envelope, Record
 from sealmesh.attesters.apple import AppAttestKey, SecureEnclaveKey, app_id, load_framework
 from sealmesh.attesters.files import EndorsementFolder
 from sealmesh.attesters.find import FoundTpm
 from sealmesh.attesters.guest import GuestReporter, Provider
 from sealmesh.attesters.nvidia import GpuReporter
 from sealmesh.config import AttesterChoice
-from sealmesh.errors import AttesterError, AttesterUnavailableError
+from sealmesh.errors import AttesterError, AttesterUnavailableError, LocalProtocolError
 from sealmesh.host.attest import (
     EK_FILES,
     AppAttestAttester,
@@ -29,6 +30,7 @@ from sealmesh.host.attest import (
 )
 from sealmesh.host.prove import Attester
 from sealmesh.identity.keys import EndpointKey
+from sealmesh.limits import EVIDENCE_MAX, KIB
 
 SOFTWARE_WORDS: Final = "a software key: self-asserted"
 GUEST_WORDS: Final[Mapping[Provider, str]] = MappingProxyType(
@@ -38,6 +40,7 @@ _GUEST_CHOICE: Final[Mapping[Provider, AttesterChoice]] = MappingProxyType(
     {Provider.SEV_SNP: AttesterChoice.SEV_SNP, Provider.TDX: AttesterChoice.TDX}
 )
 _TRIAL: Final = bytes(32)
+_OWN_WORD: Final = 1 * KIB  # of an envelope, for the record of the software key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +144,7 @@ async def _try(choice: AttesterChoice, machine: Machine) -> tuple[str, Attester]
             raise AttesterUnavailableError("no chip")
         case _:
             assert_never(choice)
-    await attester.attest(_TRIAL)
+    await _try_out(attester)
     return words, attester
 
 
@@ -152,7 +155,7 @@ async def _tpm(machine: Machine) -> tuple[str, Attester]:
     given = machine.given.certificates(*EK_FILES)
     await asyncio.to_thread(chip.prepare, given[0] if given else None)
     attester = TpmAttester(chip, machine.given)
-    await attester.attest(_TRIAL)  # a chip may make keys and have no SHA-256 registers to quote
+    await _try_out(attester)  # a chip may make keys and have no SHA-256 registers to quote
     return machine.tpm.words, attester
 
 
@@ -161,7 +164,7 @@ async def _guest(machine: Machine, wanted: Provider) -> tuple[str, Attester]:
     if found is not wanted:
         raise AttesterUnavailableError(f"this machine is not {GUEST_WORDS[wanted]}")
     attester = GuestAttester(machine.guest, machine.given)
-    await attester.attest(_TRIAL)
+    await _try_out(attester)
     return GUEST_WORDS[wanted], attester
 
 
@@ -170,10 +173,30 @@ async def _with_gpus(machine: Machine, parts: list[Attester], words: str, notes:
     try:
         names = await asyncio.to_thread(machine.gpu.find)
         if names:
-            gpus = GpuAttester(machine.gpu)
-            await gpus.attest(_TRIAL)
-            parts = [*parts, gpus]
+            together = [*parts, GpuAttester(machine.gpu)]
+            await _try_out(CombinedAttester(together))
+            parts = together
             words = f"{words}, with {len(names)} × {names[0]}"
     except AttesterError as error:
         notes = (*notes, f"a GPU is here and proves nothing: {error}")
     return FoundAttester(attester=CombinedAttester(parts), words=words, notes=notes)
+
+
+async def _try_out(attester: Attester) -> None:
+    """Have evidence made once, as it will be asked for; raises what stands in its way."""
+    check_fits(await attester.attest(_TRIAL))
+
+
+def check_fits(records: Mapping[str, Record]) -> None:
+    """Refuse evidence that no envelope holds, now rather than at every statement.
+
+    Raises:
+        AttesterError: It is too much; the message says what to do.
+    """
+    try:
+        Envelope(records=records).encode(maximum=EVIDENCE_MAX - _OWN_WORD)
+    except LocalProtocolError as error:
+        raise AttesterError(
+            f"what it gives does not fit into an envelope ({error}); are there more certificates in `endorsements` "
+            "than it needs?"
+        ) from error

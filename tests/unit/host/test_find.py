@@ -12,6 +12,7 @@ from kit.attested import ProvenHost
 from kit.mac import Keychain
 from kit.swtpm import SoftwareTpm, wrapped
 from kit.tsm import VCEK, FakeKernel, certificate_table
+from sealmesh.attestation.envelope import Envelope
 from sealmesh.attestation.vendors import software
 from sealmesh.attesters.files import EndorsementFolder
 from sealmesh.attesters.find import FoundTpm, open_tpm
@@ -23,6 +24,7 @@ from sealmesh.attesters.tpm.wire import Command
 from sealmesh.config import AttesterChoice
 from sealmesh.errors import AttesterError, AttesterUnavailableError
 from sealmesh.host.find import SOFTWARE_WORDS, FoundAttester, Machine, find_attester
+from sealmesh.limits import EVIDENCE_MAX
 
 KEY = ProvenHost().endpoint_key
 
@@ -43,8 +45,8 @@ def machine(tmp_path: Path, **changes: object) -> Machine:
 class Gpus:
     """GPUs in confidential mode."""
 
-    def __init__(self, *names: str, fails: bool = False) -> None:
-        self.names, self.fails = names, fails
+    def __init__(self, *names: str, fails: bool = False, length: int = 0) -> None:
+        self.names, self.fails, self.length = names, fails, length
 
     def find(self) -> tuple[str, ...]:
         return self.names
@@ -52,7 +54,7 @@ class Gpus:
     def reports(self, nonce: bytes) -> tuple[GpuReport, ...]:
         if self.fails:
             raise AttesterError("the GPU is lost")
-        return tuple(GpuReport(report=b"report " + nonce, chain=(b"leaf",)) for _ in self.names)
+        return tuple(GpuReport(report=b"report " + nonce + bytes(self.length), chain=(b"leaf",)) for _ in self.names)
 
 
 def no_framework(name: str) -> object:
@@ -180,3 +182,21 @@ async def test_a_mac_before_app_attest_has_its_secure_enclave(tmp_path: Path, na
     found = await find(AttesterChoice.AUTO, tmp_path, framework=framework)
     assert "Secure Enclave" in found.words
     assert set(await found.attester.attest(bytes(32))) == {software.LABEL, "secure-enclave"}
+
+
+async def test_evidence_that_no_envelope_holds_is_said_at_the_start(tmp_path: Path) -> None:
+    """Else every statement fails, with words about our own code; eight GPUs, or a whole bundle of certificates."""
+    gpus = Gpus(*["NVIDIA H100"] * 8, length=8000)
+    found = await find(AttesterChoice.AUTO, tmp_path, guest=snp(), gpu=gpus)
+    assert found.words == "an AMD SEV-SNP guest"
+    assert "a GPU is here and proves nothing: what it gives does not fit" in found.notes[0]
+    Envelope(records=await found.attester.attest(bytes(32))).encode()
+
+    large = GuestReporter(
+        FakeKernel(
+            sign=lambda data: bytes(0x50) + data + bytes(EVIDENCE_MAX - 800), aux=certificate_table((VCEK, b"c"))
+        )
+    )
+    found = await find(AttesterChoice.AUTO, tmp_path, guest=large)
+    assert found.words == SOFTWARE_WORDS
+    assert "does not fit into an envelope" in found.notes[0]
