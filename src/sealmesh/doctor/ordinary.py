@@ -41,8 +41,7 @@ def needed_folders() -> list[Path]:
     """The folders that a Python of ours needs: the interpreter's, its environment's, and those of the packages."""
     package = Path(__file__).resolve().parents[2]
     found = {Path(folder).resolve() for folder in (sys.prefix, sys.base_prefix, sys.base_exec_prefix)}
-    here = {Path.cwd(), Path(os.environ.get("HOME") or "/")}  # a folder of the doctor's own, below whose TMPDIR ever
-    return sorted(found | here | {package, Path(sys.executable).parent, Path(sys.executable).resolve().parent})
+    return sorted(found | {package, Path(sys.executable).parent, Path(sys.executable).resolve().parent})
 
 
 def closed_folder(path: Path) -> Path | None:
