@@ -46,10 +46,12 @@ async def one_stream(url: str, body: bytes, *, gaps: bool) -> Stream:
     seen = Stream(sent_at=time.perf_counter())
     last = 0.0
     tail = b""
+    begun = b""  # the head, or a refusal, which is no stream
     try:
         writer.write(request(parts.netloc, body))
         while data := await reader.read(1 << 18):
             now = time.perf_counter()
+            begun = begun or data[:800]
             found = (tail + data).count(EVENT)
             if found:
                 if not seen.tokens:
@@ -69,7 +71,8 @@ async def one_stream(url: str, body: bytes, *, gaps: bool) -> Stream:
         writer.close()
     seen.ended_at = time.perf_counter()
     if not seen.complete or not seen.tokens:
-        raise RuntimeError(f"an answer was cut: {seen.tokens} tokens, {data[:200]!r} {tail!r}")
+        took = seen.ended_at - seen.sent_at
+        raise RuntimeError(f"no whole stream: {seen.tokens} tokens in {took:.3f} s; it began with {begun!r}")
     return seen
 
 

@@ -350,7 +350,12 @@ CHECKS: list[Check] = [
         check_plain="return",
         PlainHost____post_init__="return",
     ),
-    *_of("routing/directory.py", _A + "a10_plain_hosts.py", Directory___permit="never: keyed"),
+    *_of(
+        "routing/directory.py",
+        _A + "a10_plain_hosts.py",
+        Directory___permit="never: keyed",
+        Directory__plain_host="never: one.models",
+    ),
     *_of("sealed/bare.py", "unit/sealed/test_bare.py", PlainClientExchange____init__="drop: check_plain("),
     *_of(
         "node/stores.py",
@@ -389,6 +394,9 @@ CHECKS: list[Check] = [
     ),
     *_of("host/epochs.py", "unit/host/test_epochs.py", EpochKeeper__advance="never: _guard.parted"),
     *_of("host/rebuild.py", _A + "a24_backend_requests.py", "unit/host", rebuild_request_untrusted="never: serves"),
+    *_of("host/rebuild.py", _A + "a24_backend_requests.py", check_names_untrusted="return"),
+    *_of("host/rebuild.py", "unit/host/test_rebuild.py", _parse_untrusted="never: has_more_members_than"),
+    *_of("backend/links.py", _A + "a24_backend_requests.py", _refuse_in="return", _refuse_tool_servers="return"),
     # --- mesh ---
     *_of("mesh/links.py", *_LINKS, Links___check_welcome="return", Links___dispatch="never: handler is None"),
     *_of("mesh/admission.py", *_LINKS, cut_floods="yield", _parse_shown_untrusted="never: StreamKind.ADMISSION"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 from tests.acceptance.conftest import Mesh, Node, wait_for_status, wait_until_usable
@@ -68,6 +70,10 @@ def test_plain_and_sealed_nodes_in_one_mesh(mesh: Mesh) -> None:
     assert ask(plain).headers["x-sealmesh-sealed"] == "local"
     wait_until_usable(willing, "sealed-echo")
     assert ask(willing, model="sealed-echo").headers["x-sealmesh-sealed"] == "xwing"
+
+    # Also who allows no plain hosts remembers it, for the day when it does.
+    wait_until_usable(strict, "sealed-echo")
+    assert set(json.loads((strict.home / "keyed.json").read_text())) == {sealed.endpoint_id}
 
     # It is killed, and comes back under the same identity without a key: never anything to it in the clear.
     sealed.process.kill()

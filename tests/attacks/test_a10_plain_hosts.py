@@ -125,7 +125,7 @@ async def test_a10_a_host_that_drops_its_key_is_never_sent_anything_again() -> N
         assert world.opened_plain == []
 
 
-@pytest.mark.parametrize("change", ["key", "gone", "seen"])
+@pytest.mark.parametrize("change", ["key", "gone", "seen", "other"])
 async def test_a10_what_changes_while_connecting_counts(change: str) -> None:
     """The permission is asked for again when the stream is open: not a byte of the request has gone out [PL-6]."""
     async with World.running() as world:
@@ -141,6 +141,8 @@ async def test_a10_what_changes_while_connecting_counts(change: str) -> None:
                     world.directory.remove(host.id)
                 case "seen":
                     world.keyed.add(host.id)
+                case "other":  # somebody with a key has the model by now [PL-5]
+                    world.directory.put(HostOffer(endpoint_id=ONE, models={"echo": 1}))
             return stream
 
         world.dialer._plain._open_stream = open_plain

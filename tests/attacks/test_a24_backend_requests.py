@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from sealmesh.backend.base import BackendRequest
+from sealmesh.backend.links import refuse_links_untrusted
 from sealmesh.backend.llama_request import build_request
 from sealmesh.backend.openai import EngineOptions, OpenAIBackend
+from sealmesh.errors import BackendError, RequestError
+from sealmesh.host.rebuild import rebuild_request_untrusted
+from sealmesh.sealed.exchange import RequestHead
 from sealmesh.wire.operations import Operation
 
 SMUGGLED = "x\r\nHost: evil\r\nContent-Length: 0\r\n\r\nPOST /admin/shutdown HTTP/1.1\r\nHost: engine\r\n\r\n"
@@ -137,6 +141,14 @@ LINKED: list[tuple[Operation, Any]] = [
     (Operation.RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "LINK"}]}]}),
     (Operation.RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "LINK"}]}]}),
 ]
+#: As engines in Go read them: letters of any case, members with one name joined.
+LIKE_LINKED: list[bytes] = [
+    b'{"messages":[{"content":[{"type":"image_url","Image_URL":{"url":"http://10.0.0.1/"}}]}]}',
+    b'{"messages":[{"content":[{"type":"image_url","image_url":{"Url":"http://10.0.0.1/"}}]}]}',
+    b'{"messages":[{"content":[{"image_url":{"url":"data:,"},"IMAGE_url":"file:///etc/passwd"}]}]}',
+    b'{"messages":[],"tools":[{"type":"mcp","server_url":"http://10.0.0.1/mcp"}]}',
+    b'{"input":"x","tools":[{"type":"mcp","\xc5\xbferver_URL":"http://10.0.0.1/mcp"}]}',
+]
 
 
 @pytest.mark.parametrize("link", ["http://169.254.169.254/latest/", "https://x/y", "file:///etc/passwd", " data:,", ""])
@@ -167,4 +179,31 @@ async def test_what_is_inside_a_request_is_passed_on(engine: Recorder, operation
         while await answer.read():
             pass
     await backend.close()
-    assert bytes(engine.received).endswith(data)
+    assert json.loads(bytes(engine.received).partition(b"\r\n\r\n")[2]) == json.loads(data)
+
+
+@pytest.mark.parametrize("body", LIKE_LINKED)
+def test_what_some_engine_takes_for_a_link_is_one(body: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        refuse_links_untrusted(body)
+    assert refused.value.code == "unsupported_content"
+
+
+def test_a_link_behind_a_member_of_the_same_name_reaches_no_engine() -> None:
+    """Only the last one is looked at; an engine that joins both would still have the first one's link."""
+    body = b'{"messages":[{"image_url":{"url":"http://10.0.0.1/"},"image_url":{"detail":"low"}}],"seed":10000000000000000000}'
+    passed = refuse_links_untrusted(body)
+    assert b"10.0.0.1" not in passed
+    assert json.loads(passed) == json.loads(body)
+
+
+@pytest.mark.parametrize("name", ["Model", "MODEL", "Stream", "\u017ftream", "toolS", "X", "To\u212aen"])
+def test_a_name_in_other_letters_reaches_no_engine_that_takes_it_for_the_same(name: str) -> None:
+    """An engine written in Go would answer for the other model, which its operator did not offer."""
+    body = {"model": "echo", "x": 1, "token": 1, "messages": []}
+    head = RequestHead(operation=Operation.CHAT_COMPLETIONS, headers=(), cache_key=b"")
+    more = json.dumps({**body, "chatTemplate": 1, "mode\u2113": 1}).encode()  # names of their own
+    assert rebuild_request_untrusted(head, more, serves={"echo"}.__contains__).model == "echo"
+    with pytest.raises(BackendError) as refused:
+        rebuild_request_untrusted(head, json.dumps({**body, name: "other"}).encode(), serves={"echo"}.__contains__)
+    assert (refused.value.status, refused.value.code) == (400, "invalid_request")

@@ -13,10 +13,14 @@ from typing import Final
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.limits import SSE_EVENT_MAX
 
-#: Lines that end an answer for some SDK: chat and completions say `[DONE]`, the Responses API names its last event.
+#: Lines that end an answer for some SDK: chat and completions say `[DONE]`, the Responses API names its last event, on
+#: a line of its own or in its data only. A line ends with LF, CR or both.
 _LAST_WORDS: Final = re.compile(
-    rb"^(?:data: ?\[DONE\]|event: ?(?:done|response\.(?:completed|failed|incomplete)))", re.MULTILINE
+    rb"(?<![^\r\n])(?:data: ?\[DONE\]|event: ?(?:done|response\.(?:completed|failed|incomplete))"
+    rb'|data:[^\r\n]*"type": ?"response\.(?:completed|failed|incomplete)")'
 )
+#: What every last word holds one of; most events hold none.
+_MARKS: Final = (b"[DONE]", b"event:", b'"response.')
 _BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
@@ -35,7 +39,7 @@ class EventGate:
         Raises:
             RemoteProtocolError: An event is too long, or too much follows the last word.
         """
-        if not self._held and data.endswith(b"\n\n") and b"[DONE]" not in data and b"event:" not in data:
+        if not self._held and data.endswith(b"\n\n") and not any(mark in data for mark in _MARKS):
             return data  # whole events without a last word: nearly every call
         searched = len(self._held)
         self._held += data

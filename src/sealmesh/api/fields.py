@@ -12,8 +12,8 @@ import msgspec
 
 from sealmesh.api.conversation import conversation_of
 from sealmesh.api.errors import refusal
-from sealmesh.limits import JSON_DEPTH_MAX, NAME_MAX
-from sealmesh.wire.jsontext import is_deeper_than, is_utf8
+from sealmesh.limits import JSON_DEPTH_MAX, JSON_MEMBERS_MAX, NAME_MAX
+from sealmesh.wire.jsontext import has_more_members_than, is_deeper_than, is_utf8
 from sealmesh.wire.operations import Operation
 
 _SESSION_MAX: Final = 256  # bytes; a longer key holds no conversation together
@@ -73,6 +73,8 @@ def parse_fields_untrusted(operation: Operation, body: bytes) -> Fields:
     """
     require_utf8_untrusted(body)
     require_shallow_untrusted(body)
+    if has_more_members_than(body, JSON_MEMBERS_MAX):
+        raise refusal("invalid_request", f"The body has more than {JSON_MEMBERS_MAX} fields.")
     try:
         top = _DECODER.decode(body)
     except msgspec.ValidationError:

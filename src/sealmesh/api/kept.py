@@ -17,7 +17,7 @@ class Kept:
         model: Which model gave it; another one's requests do not go on from it.
         owner: Digest of the API key that asked for it, or b"".
         root: Id of the conversation's first answer.
-        items: The conversation so far, one JSON text for each item.
+        items: The conversation so far, items of a JSON list: one text, or two, for each turn.
         body: The Response object as the app got it.
         last_used: Seconds of a clock that never jumps.
     """

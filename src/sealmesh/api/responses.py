@@ -18,8 +18,8 @@ from sealmesh.api.errors import refusal
 from sealmesh.api.fields import Fields
 from sealmesh.api.kept import Kept, ResponseStore
 from sealmesh.errors import RemoteProtocolError
-from sealmesh.limits import HTTP_BODY_MAX, JSON_DEPTH_MAX
-from sealmesh.wire.jsontext import is_deeper_than, is_utf8
+from sealmesh.limits import HTTP_BODY_MAX, JSON_DEPTH_MAX, JSON_MEMBERS_MAX, RESPONSE_KEPT_MAX
+from sealmesh.wire.jsontext import has_more_members_than, is_deeper_than, is_utf8
 
 _BEGINS: Final = frozenset({b"response.created", b"response.in_progress", b"response.queued"})
 _ENDS: Final = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
@@ -62,7 +62,7 @@ class Turn:
         self._id = f"resp_{secrets.token_hex(24)}"
         self._root = self._id if before is None else before.root
         asked: _Object = msgspec.json.decode(body, type=_Object)
-        self._items = (*(() if before is None else before.items), *_items(asked["input"]))
+        self._items = (*(() if before is None else before.items), *_items_of_input(asked["input"]))
         if before is not None:
             asked["input"] = msgspec.Raw(b"[" + b",".join(self._items) + b"]")
         asked.pop("previous_response_id", None)
@@ -145,27 +145,38 @@ class Turn:
         """Keep an answer to go on from; False if it is none, or must not be sent again."""
         try:
             status = msgspec.json.decode(response.get("status", b"null"), type=str)
-            output = msgspec.json.decode(response.get("output", b"null"), type=list[msgspec.Raw])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        if status not in _KEPT_STATES or not is_utf8(body) or is_deeper_than(body, JSON_DEPTH_MAX):
+        output = bytes(response.get("output", b""))
+        if status not in _KEPT_STATES or output[:1] != b"[" or len(body) > RESPONSE_KEPT_MAX:
+            return False
+        if not is_utf8(body) or is_deeper_than(body, JSON_DEPTH_MAX):
             return False
         kept = Kept(
             model=self._fields.model,
             owner=self._owner,
             root=self._root,
-            items=(*self._items, *(bytes(item) for item in output)),
+            items=(*self._items, *_items_in(output)),
             body=body,
             last_used=self._store.now(),
         )
         return self._store.keep(self._id, kept)
 
 
-def _items(asked: msgspec.Raw) -> tuple[bytes, ...]:
-    """Return the items of a request's input, which is a string or a list."""
+def _items_of_input(asked: msgspec.Raw) -> tuple[bytes, ...]:
+    """Return the items of a request's input, which is a string or a list, as at most one text."""
     if bytes(memoryview(asked)[:1]) == b'"':
         return (b'{"type":"message","role":"user","content":' + bytes(asked) + b"}",)
-    return tuple(bytes(item) for item in msgspec.json.decode(asked, type=list[msgspec.Raw]))
+    return _items_in(bytes(asked))
+
+
+def _items_in(listed: bytes) -> tuple[bytes, ...]:
+    """Return what a list holds as one text, nothing where it is empty.
+
+    They are not taken apart: of a few million small ones, a host's doing, each would be an object of its own.
+    """
+    held = listed[1:-1].strip()
+    return (held,) if held else ()
 
 
 def _split_event(event: bytes) -> tuple[bytes, bytes]:
@@ -194,6 +205,8 @@ def _object_untrusted(text: bytes) -> _Object:
         RemoteProtocolError: It is none.
     """
     try:
-        return msgspec.json.decode(text, type=_Object)
+        if not has_more_members_than(text, JSON_MEMBERS_MAX):
+            return msgspec.json.decode(text, type=_Object)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise RemoteProtocolError("a host's answer holds no Response object") from None
+        pass
+    raise RemoteProtocolError("a host's answer holds no Response object")

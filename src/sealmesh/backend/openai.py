@@ -146,8 +146,7 @@ class OpenAIBackend(Backend):
         return await asyncio.to_thread(self._make_body, request)
 
     def _make_body(self, request: BackendRequest) -> tuple[bytes, bool]:
-        body, takes_counts = request.body, True
-        refuse_links_untrusted(body)
+        body, takes_counts = refuse_links_untrusted(request.body), True
         if self._options.cache_salt:
             body = salted(body, request.cache_key)
         if request.stream and request.operation in _COUNTED:

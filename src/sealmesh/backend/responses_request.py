@@ -14,6 +14,7 @@ import msgspec
 
 from sealmesh import limits
 from sealmesh.errors import RequestError
+from sealmesh.wire.jsontext import has_more_values_than
 from sealmesh.wire.operations import Operation
 from sealmesh.wire.parameters import PARAMETERS, refuse_unsupported
 
@@ -50,6 +51,8 @@ def chat_from_responses_untrusted(body: bytes, *, model: str, stream: bool) -> C
     Raises:
         RequestError: 400 with the field's name as `param`; its message holds nothing of a value.
     """
+    if has_more_values_than(body, limits.JSON_VALUES_MAX):
+        raise RequestError(400, "invalid_request", f"The request holds more than {limits.JSON_VALUES_MAX} values.")
     try:
         fields: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -61,8 +61,8 @@ class PlainDialer:
         endpoint_id = candidate.offer.endpoint_id
         stream = await self._open_stream(endpoint_id)
         try:
-            # Connecting takes time, and its record may name a key by now [PL-6].
-            answer = self._begin(stream, self._directory.plain_host(endpoint_id))
+            # Connecting takes time; its record may name a key by now, or another's with that model [PL-6].
+            answer = self._begin(stream, self._directory.plain_host(endpoint_id, request.model))
         except BaseException:
             await stream.reset()
             raise

@@ -358,7 +358,7 @@ class Home:
         return SeenSuites(self.path / "suites.json")
 
     def key_memory(self) -> KeyMemory:
-        """Every endpoint whose own record named a key, where plain hosts are allowed.
+        """Every endpoint whose own record named a key.
 
         Raises:
             ConfigError: The file is damaged or others can read it.

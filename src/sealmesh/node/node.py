@@ -136,7 +136,7 @@ class Node:
             on_change=self._verdict_changed,
             run_judgement=self._judges.run,
         )
-        keyed = home.key_memory() if settings.allow_plain_hosts else None
+        keyed = home.key_memory()  # kept whether plain hosts are allowed or not: they may be in a later run [PL-4]
         self._evidence = EvidenceSaver(settings.save_evidence, self._verifier)
         self._directory = Directory(
             verified=self._verifier.verified,
@@ -144,7 +144,7 @@ class Node:
             waiting=self._verifier.waiting,
             failed_factors=self._verifier.failed_factors,
             plain_rule=NEVER_PLAIN
-            if keyed is None
+            if not settings.allow_plain_hosts
             else PlainRule(
                 allowed=True,
                 demanded=policy.demand or ("" if settings.require_attested_hosts is None else "attested hosts"),
@@ -190,7 +190,7 @@ class Node:
             entries=self._core.table.entries,
             link=self._links.get,
             now=now,
-            note_key=None if keyed is None else keyed.note,
+            note_key=keyed.note,
             build_state=self._build_state,
         )
         local = None

@@ -115,7 +115,8 @@ class SeenSuites:
 class KeyMemory:
     """Every endpoint whose own record named a key: it is never sent anything unsealed [PL-4].
 
-    Kept where plain hosts are allowed. A record that was not verified is enough, since only its owner can sign it.
+    Kept also where plain hosts are not allowed, for a later run may allow them. A record that was not verified is
+    enough, since only its owner can sign it.
 
     Args:
         path: The file; read at once.

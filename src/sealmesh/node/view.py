@@ -72,8 +72,8 @@ class MeshView:
         entries: All records in force.
         link: Endpoint id to the live link, if there is one.
         now: Unix seconds.
-        note_key: Told of each endpoint whose own record names a key, before the record counts; None where nothing goes
-            unsealed anyway.
+        note_key: Told of each endpoint whose own record names a key, before the record counts; None in tests
+            of other things.
         build_state: What the policy makes of the build that a host says it runs; "" where it names no list.
     """
 

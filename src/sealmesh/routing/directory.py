@@ -24,6 +24,7 @@ COOL_DOWN_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 1.0
 #: What a host said of its load counts for this long; by then its answers have changed it.
 LOAD_VALID_S: Final = 10.0
+_OTHERS_HAVE_KEYS: Final = "it is a plain node, and others have a key for this model"
 #: How many answers a host is taken to produce at once, until it says.
 SLOTS_ASSUMED: Final = 4
 
@@ -236,8 +237,12 @@ class Directory:
         """Every model that some host advertises, sorted."""
         return tuple(sorted({name for offer in self._offers.values() for name in offer.models}))
 
-    def plain_host(self, endpoint_id: bytes) -> PlainHost:
-        """Permit a node a request in the clear now, by its newest record: asked again right before anything is sent.
+    def plain_host(self, endpoint_id: bytes, model: str | None = None) -> PlainHost:
+        """Permit a node a request in the clear now, by the newest records: asked again right before anything is sent.
+
+        Args:
+            endpoint_id: Whose, 32 bytes.
+            model: What is asked for; None where nothing is sent, and a node is only described.
 
         Raises:
             VerificationError: It may not get one (any more).
@@ -245,6 +250,8 @@ class Directory:
         offer = self._offers.get(endpoint_id)
         if offer is None or not offer.plain:
             raise VerificationError("plain", "it is no plain node (any more)")
+        if any(not one.plain and model in one.models for one in self._offers.values()):  # [PL-5]
+            raise VerificationError("plain", _OTHERS_HAVE_KEYS)
         return permit_plain(endpoint_id, self._plain_rule, takes_plain=offer.takes_plain)
 
     def candidates(self, model: str, now: float) -> Candidates:
@@ -289,7 +296,7 @@ class Directory:
                 refused[offer.endpoint_id] = error.reason
                 continue
             if keyed:  # [PL-5]
-                refused[offer.endpoint_id] = "it is a plain node, and others have a key for this model"
+                refused[offer.endpoint_id] = _OTHERS_HAVE_KEYS
             else:
                 permitted.append(PlainCandidate(offer=offer, host=host, context_length=offer.models[model]))
         return tuple(permitted)

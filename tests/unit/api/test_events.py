@@ -17,6 +17,9 @@ ENDS = [
     b"event: response.completed\ndata: {}\n\n",
     b"event: response.failed\ndata: {}\n\n",
     b"event: done\ndata: [DONE]\n\n",
+    b"data: [DONE]\r\r",
+    b"event: response.incomplete\rdata: {}\r\r",
+    b'data: {"sequence_number":9,"type": "response.completed","response":{}}\n\n',
 ]
 
 
@@ -32,7 +35,8 @@ def test_the_last_word_waits_for_the_end_and_everything_before_it_does_not(end: 
 
 @given(
     events=st.lists(
-        st.sampled_from([TOKEN, b": comment\n\n", b"event: response.created\ndata: x\r\n\r\n", *ENDS]), max_size=6
+        st.sampled_from([TOKEN, b": comment\n\n", b"data: x\r\r", b"event: response.created\ndata: x\r\n\r\n", *ENDS]),
+        max_size=6,
     ),
     cuts=st.lists(st.integers(0, 400), max_size=8),
     tail=st.sampled_from([b"", b"data: {"]),
@@ -46,8 +50,8 @@ def test_cut_anywhere_it_gives_the_same_bytes_and_whole_events(
         written += gate.feed_untrusted(stream[at:cut])
         at = max(at, min(cut, len(stream)))
         assert stream.startswith(written)
-        assert not written or written.endswith((b"\n\n", b"\n\r\n"))
-        assert not any(end.split(b"\n")[0].strip() in written.replace(TOKEN, b"") for end in ENDS)
+        assert not written or written.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
+        assert not any(end.splitlines()[0] in written.replace(TOKEN, b"") for end in ENDS)
     assert written + gate.finish() == stream
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from openai.types.responses import Response as OpenAIResponse
 from tests.unit.api.world import SSE_HEADERS, Response, ScriptedAnswer, World, serving
 
+from sealmesh.api.fields import Fields
 from sealmesh.api.kept import Kept, ResponseStore
 from sealmesh.api.responses import Turn
 from sealmesh.client.asker import AppRequest
+from sealmesh.errors import RemoteProtocolError, RequestError
+from sealmesh.limits import JSON_MEMBERS_MAX
 
 PATH = "/v1/responses"
 
@@ -274,10 +278,34 @@ def test_a_kept_answer_does_not_show_itself() -> None:
     assert "iii" not in repr(kept(10))
 
 
-def test_what_no_host_takes_is_not_sent() -> None:
-    from sealmesh.api.fields import Fields
-    from sealmesh.errors import RequestError
+def test_a13_small_items_take_no_more_memory_than_their_text() -> None:
+    """A host that answers with a million tiny items: an object for each would take many times the counted bytes."""
+    answer = answer_object("x")
+    body = json.dumps(answer | {"output": list(range(10, 100)) * 10_000}).encode()
+    store = ResponseStore(lambda: 0.0)
+    fields = Fields(model="m", stream=False, session="", store=True)
+    turn = Turn(store, fields, before=None, owner=b"", body=b'{"input": [ ]}'.replace(b" ]", b'{"role":"user"} ]'))
+    tracemalloc.start()
+    try:
+        found = json.loads(turn.take_whole_untrusted(body))["id"]
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body) + 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    kept = store.find(found, owner=b"")
+    assert kept is not None
+    assert len(kept.items) == 2
+    assert json.loads(b"[" + b",".join(kept.items) + b"]")[:3] == [{"role": "user"}, 10, 11]
 
+
+def test_a13_a_response_object_of_a_million_members_is_none() -> None:
+    members = ",".join(f'"{number}":1' for number in range(JSON_MEMBERS_MAX + 1))
+    fields = Fields(model="m", stream=False, session="", store=True)
+    turn = Turn(ResponseStore(lambda: 0.0), fields, before=None, owner=b"", body=b'{"input":"x"}')
+    with pytest.raises(RemoteProtocolError):
+        turn.take_whole_untrusted(b"{" + members.encode() + b"}")
+
+
+def test_what_no_host_takes_is_not_sent() -> None:
     fields = Fields(model="m", stream=False, session="", store=True, previous_response_id="a")
     before = kept(64 * 1024 * 1024)
     with pytest.raises(RequestError) as refused:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealmesh.backend.base import BackendRequest
 from sealmesh.errors import BackendError
 from sealmesh.host.rebuild import rebuild_request_untrusted
-from sealmesh.limits import JSON_DEPTH_MAX
+from sealmesh.limits import JSON_DEPTH_MAX, JSON_MEMBERS_MAX
 from sealmesh.sealed.exchange import RequestHead
 from sealmesh.wire.operations import Operation
 
@@ -54,6 +54,14 @@ def test_of_two_members_with_one_name_only_the_last_goes_on() -> None:
 
 def test_the_name_that_was_checked_is_the_name_that_goes_on() -> None:
     assert refused(b'{"model":"echo","mod\\u0065l":"other"}').code == "model_not_found"
+
+
+def test_a13_a_million_fields_are_refused_before_an_object_is_made_of_each() -> None:
+    """64 MiB of them took a gigabyte, and seconds in which this host was silent to everybody else."""
+    more = b",".join(b'"%d":1' % number for number in range(JSON_MEMBERS_MAX - 1))
+    assert rebuild(b'{"model":"echo",' + more + b"}").model == "echo"
+    assert refused(b'{"model":"echo","x":1,' + more + b"}").code == "invalid_request"
+    assert rebuild(b'{"model":"echo","prompt":[' + b"1," * 5000 + b"1]}").model == "echo"
 
 
 @pytest.mark.parametrize("stream", [b"1", b'"true"', b"[]", b"{}", b"0", b"1.0", b'""', b"truetrue"])

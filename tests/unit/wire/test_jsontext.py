@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealmesh.wire.jsontext import is_deeper_than, is_utf8
+from sealmesh.wire.jsontext import has_more_members_than, has_more_values_than, is_deeper_than, is_utf8
 
 
 @given(text=st.text(), at=st.integers(65_530, 65_540))
@@ -46,3 +46,26 @@ def test_depth_is_that_of_the_parsed_value(value: object) -> None:
 @pytest.mark.parametrize("text", [b'"' + b"\\" * 1001, b'"[[[', b"]]]]", b'"\\"[[[[[', b""])
 def test_unfinished_strings_and_stray_brackets_end_in_linear_time(text: bytes) -> None:
     assert not is_deeper_than(text, 1)
+
+
+_NESTED = st.recursive(
+    st.text('[]{},:"\\', max_size=4) | st.integers(0, 99),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('",[}', max_size=3), inner, max_size=4),
+    max_leaves=16,
+)
+
+
+@given(_NESTED, st.sampled_from([(",", ":"), (" , ", " : ")]))
+def test_members_are_those_of_the_parsed_value(value: object, separators: tuple[str, str]) -> None:
+    def values(part: object) -> int:
+        inner = list(part.values()) if isinstance(part, dict) else part
+        return 1 + max(0, len(inner) - 1) + sum(map(values, inner)) if isinstance(inner, list) else 0
+
+    text = json.dumps(value, separators=separators).encode()
+    members = len(value) if isinstance(value, list | dict) else 0
+    assert not has_more_members_than(text, max(1, members))
+    if members > 1:
+        assert has_more_members_than(bytearray(text), members - 1)
+    assert not has_more_values_than(text, values(value))
+    if values(value):
+        assert has_more_values_than(bytearray(text), values(value) - 1)
