@@ -65,7 +65,9 @@ def question(seed: int, number: int) -> Question:
         return Question("/v1/completions", {"model": "echo", "prompt": text, "stream": stream}, text)
     if kind == "responses":
         text = " ".join(words)  # a streamed one repeats it in its last event, and is bounded for that
-        return Question("/v1/responses", {"model": "echo", "input": text, "stream": stream}, text)
+        # Not kept: what the client keeps for an hour is memory that is meant to grow, up to its bound.
+        body = {"model": "echo", "input": text, "stream": stream, "store": False}
+        return Question("/v1/responses", body, text)
     digests = [hashlib.sha256(json.dumps(word).encode()).digest() for word in words]
     vectors = [[byte / 255 for byte in digest[:8]] for digest in digests]
     return Question("/v1/embeddings", {"model": "echo", "input": words}, vectors)
