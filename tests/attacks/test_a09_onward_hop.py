@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -17,7 +18,7 @@ from kit.exchanges import BareAsker, ScriptedBackend, World, chat, read_all
 from sealmesh.backend.base import Backend
 from sealmesh.client.asker import Asker
 from sealmesh.errors import BackendError
-from sealmesh.host.serve import SealedService
+from sealmesh.host.serve import ExchangeService, PlainService, SealedService, ServiceParts
 from sealmesh.sealed.exchange import ErrorEvent
 from sealmesh.transport.base import Connection, Endpoint
 
@@ -61,11 +62,16 @@ def test_a09_what_serves_a_request_reaches_no_way_to_another_node() -> None:
     assert not reached & outward, "a connection could open a stream to somebody else"
 
 
-def test_a09_the_service_is_given_nothing_to_call_others_with() -> None:
-    hints = inspect.signature(SealedService.__init__).parameters
-    assert set(hints) - {"self"} == {
-        "endpoint_id", "keyring", "backend", "now", "monotonic", "random", "counters", "times", "rates", "bodies",
-    }  # fmt: skip
+def test_a09_the_services_are_given_nothing_to_call_others_with() -> None:
+    shared = {"backend", "now", "monotonic", "counters", "times", "rates", "bodies", "queue_wait_s"}
+    assert (
+        set(inspect.signature(ExchangeService.__init__).parameters) - {"self"}
+        == shared
+        == set(get_type_hints(ServiceParts))
+    )
+    own = {SealedService: {"endpoint_id", "keyring", "random"}, PlainService: {"random"}}
+    for service, parts in own.items():
+        assert set(inspect.signature(service.__init__).parameters) - {"self", "more"} == parts
     for outward in (Asker, Connection, Endpoint):
         assert not issubclass(outward, Backend)
 
