@@ -105,7 +105,7 @@ async def find_attester(choice: AttesterChoice, *, key: EndpointKey, machine: Ma
         if provider is not None:
             order.insert(0, _GUEST_CHOICE[provider])
     except AttesterError as error:
-        notes.append(f"a confidential guest is here and proves nothing: {error}")
+        notes.append(f"a confidential guest may be here and proves nothing: {error}")
     for one in order:
         try:
             words, chip = await _try(one, machine)

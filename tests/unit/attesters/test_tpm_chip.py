@@ -30,7 +30,7 @@ from sealmesh.attestation.vendors.tpm.structures import parse_public_untrusted
 from sealmesh.attesters.tpm import templates
 from sealmesh.attesters.tpm.chip import PCRS, TpmChip, open_chip, read_boot_log, trim_der
 from sealmesh.attesters.tpm.client import TRANSIENT, Tpm
-from sealmesh.attesters.tpm.transport import SocketTransport, connector
+from sealmesh.attesters.tpm.transport import DeviceTransport, SocketTransport, connector
 from sealmesh.attesters.tpm.wire import EMPTY_PASSWORD, Code, Command, parse_response_untrusted, sized
 from sealmesh.errors import AttesterError
 from sealmesh.limits import BOOT_LOG_MAX, TPM_SEALED_MAX
@@ -405,9 +405,15 @@ def test_a_chip_that_is_switched_off_in_the_middle(tpm: SoftwareTpm) -> None:
 def test_places_where_no_chip_is(tmp_path: Path) -> None:
     with pytest.raises(AttesterError, match="there is no TPM"):
         open_chip(tmp_path / "none").describe()
-    (tmp_path / "file").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"policy = 1, and much more than a command is long")
+    for name in ("folder", "file"):
+        with pytest.raises(AttesterError, match="neither a TPM's device nor"):
+            open_chip(tmp_path / name).describe()
+    # An operator who names the wrong file still has it.
+    assert (tmp_path / "file").read_bytes() == b"policy = 1, and much more than a command is long"
     with pytest.raises(AttesterError, match="cannot be opened"):
-        open_chip(tmp_path / "file").describe()
+        DeviceTransport(tmp_path / "folder")
     deep = tmp_path / ("x" * 100) / "tpm"
     with pytest.raises(AttesterError, match="too long"):
         SocketTransport(deep)

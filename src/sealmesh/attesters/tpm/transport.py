@@ -153,13 +153,17 @@ class SocketTransport:
 
 
 def connector(path: Path) -> Connect:
-    """Return what opens connections to the TPM at a path: a unix socket, or else a device."""
+    """Return what opens connections to the TPM at a path: a unix socket or a character device."""
 
     def connect() -> Transport:
         try:
-            is_socket = stat.S_ISSOCK(path.stat().st_mode)
+            mode = path.stat().st_mode
         except OSError as error:
             raise AttesterError(f"there is no TPM at {path} ({error.strerror})") from error
-        return SocketTransport(path) if is_socket else DeviceTransport(path)
+        if stat.S_ISSOCK(mode):
+            return SocketTransport(path)
+        if not stat.S_ISCHR(mode):  # a command would be written over the beginning of whatever file it is
+            raise AttesterError(f"{path} is neither a TPM's device nor an emulator's socket")
+        return DeviceTransport(path)
 
     return connect
