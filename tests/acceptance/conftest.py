@@ -124,6 +124,14 @@ class Mesh:
         """Every byte of every stream of a recording client, as a relay would see it."""
         return b"".join(path.read_bytes() for path in sorted(self.recordings[node.endpoint_id].iterdir()))
 
+    def recorded_exchanges(self, node: Node) -> bytes:
+        """Every byte of the sealed exchanges that a recording client opened, both ways."""
+        sent = [
+            path for path in self.recordings[node.endpoint_id].glob("*-sent.bin") if path.read_bytes()[:1] == b"\xe1"
+        ]
+        both = [*sent, *(path.with_name(path.name.replace("-sent", "-received")) for path in sent)]
+        return b"".join(path.read_bytes() for path in both if path.exists())
+
     def sealed_streams(self, node: Node) -> int:
         """How many sealed exchanges a recording client has opened."""
         return sum(path.read_bytes()[:1] == b"\xe1" for path in self.recordings[node.endpoint_id].glob("*-sent.bin"))

@@ -85,11 +85,17 @@ def test_the_answer_says_how_it_was_sealed_and_by_whom(nodes: tuple[Node, Node])
 def test_no_text_of_prompt_or_answer_is_on_the_wire(nodes: tuple[Node, Node], shared_mesh: Mesh) -> None:
     _, client = nodes
     text, _ = streamed(client, PROMPT)
-    recorded = shared_mesh.recorded(client)
-    words = {word.strip(".,?") for word in f"{PROMPT} {text}".split() if len(word.strip(".,?")) >= 5}
+    recorded, exchanges = shared_mesh.recorded(client), shared_mesh.recorded_exchanges(client)
+    said = f"{PROMPT} {text}".split(" ")
+    words = {word.strip(".,?") for word in said if len(word.strip(".,?")) >= 5}
+    phrases = {" ".join(three) for three in zip(said, said[1:], said[2:], strict=False)}
     assert len(words) >= 5
+    assert len(phrases) >= 5
     assert shared_mesh.sealed_streams(client) >= 1
-    assert [word for word in words if word.encode() in recorded] == []
+    assert len(exchanges) > 1000
+    # Single words only where nothing else may stand: records of hosts are made of words too.
+    assert [word for word in words if word.encode() in exchanges] == []
+    assert [phrase for phrase in phrases if phrase.encode() in recorded] == []
     assert b"/v1/chat/completions" not in recorded
 
 

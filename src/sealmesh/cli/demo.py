@@ -131,13 +131,14 @@ def _tell(
 
     say("What a relay would have seen (every byte of the streams above QUIC was recorded, then searched)")
     everything = _all_bytes(recording)
-    needles = _needles(answer.text)
-    found = [needle for needle in needles if needle in everything]
-    control = (PROMPT + answer.text).encode()
-    would_find = [needle for needle in needles if needle in control]
+    words, phrases = _words(answer.text), _phrases(answer.text)
+    found = [word for word in words if word in sent + received] + [each for each in phrases if each in everything]
+    control = (PROMPT + " " + answer.text).encode()
+    would_find = [piece for piece in (*words, *phrases) if piece in control]
     say(f"  {len(everything):,} bytes recorded; this exchange: {len(sent):,} sent, {len(received):,} received")
     say(f"  first bytes of it: {sent[:24].hex(' ')} …")
-    say(f"  searched for {len(needles)} pieces of the prompt and the answer: {len(found)} found")
+    say(f"  searched this exchange for {len(words)} words of the prompt and the answer, and everything for")
+    say(f"  {len(phrases)} phrases of three words: {len(found)} found")
     say(f"  the same search over the plain prompt and answer finds {len(would_find)}")
     say("")
 
@@ -146,7 +147,7 @@ def _tell(
     say(f"Time to first token, median of {_RUNS}")
     say(f"  at the host itself   {statistics.median(via_host):7.1f} ms")
     say(f"  through the mesh     {statistics.median(via_mesh):7.1f} ms")
-    if found or len(would_find) != len(needles):
+    if found or not words or len(would_find) != len(words) + len(phrases):
         say("")
         say(
             "The search found plaintext on the wire, or was not able to find anything: "
@@ -156,10 +157,16 @@ def _tell(
     return 0
 
 
-def _needles(text: str) -> tuple[bytes, ...]:
-    """Pieces to search for: every word of five letters or more, and what the request names itself."""
+def _words(text: str) -> tuple[bytes, ...]:
+    """Words of five letters or more: looked for in the sealed exchange, where no other text may stand."""
     words = {word.strip(".,:;!?\"'()") for word in f"{PROMPT} {text}".split()}
     return tuple(sorted(word.encode() for word in words if len(word) >= 5))
+
+
+def _phrases(text: str) -> tuple[bytes, ...]:
+    """Three words in a row: looked for in everything. Records of hosts are made of words too, but not of these."""
+    said = f"{PROMPT} {text}".split(" ")
+    return tuple(sorted({" ".join(said[start : start + 3]).encode() for start in range(len(said) - 2)}))
 
 
 def _all_bytes(recording: Path) -> bytes:
