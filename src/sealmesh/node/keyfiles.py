@@ -144,6 +144,8 @@ class KeyFiles:
         try:
             secret = self._sealer.unseal(sealed)
         except AttesterError as error:
+            if error.momentary:  # nobody should give up an identity because a chip was busy
+                raise ConfigError(f"{path} is sealed to a TPM that cannot open it now: {error}. Start again") from error
             raise _cannot_open(path, purpose, f"which does not open it: {error}") from error
         label, seed = secret[: -len(public)], secret[-len(public) :]
         if label != _labelled(purpose, b""):

@@ -96,6 +96,17 @@ def test_a_chip_that_is_gone_is_named_with_what_is_lost(tmp_path: Path) -> None:
         files(tmp_path, box).load(EndpointKey, "endpoint")
 
 
+def test_a_chip_that_is_busy_is_no_reason_to_give_up_the_key(tmp_path: Path) -> None:
+    class Busy(Box):
+        def unseal(self, sealed: bytes) -> bytes:
+            raise AttesterError("its memory is full of other programs' keys", code=0x902, momentary=True)
+
+    files(tmp_path, Box()).make(EndpointKey, "endpoint", lambda length: b"s" * length)
+    with pytest.raises(ConfigError, match=r"cannot open it now: its memory.*Start again$") as caught:
+        files(tmp_path, Busy()).load(EndpointKey, "endpoint")
+    assert "move it away" not in str(caught.value)
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_a_damaged_line_is_refused(tmp_path: Path, place: int) -> None:
     box = Box()
