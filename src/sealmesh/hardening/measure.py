@@ -10,6 +10,7 @@ where the process was not started isolated, the folder of the script or the work
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 import json
@@ -155,8 +156,8 @@ def measure(environment: Environment | None = None) -> Measurement:
     unblessed = tuple(_faults(environment))
     lines = [
         FORMAT,
-        f"platform {_name(environment.platform)}",
-        *(f"unblessed {_name(fault)}" for fault in unblessed),
+        f"platform {_words(environment.platform)}",
+        *(f"unblessed {_words(fault)}" for fault in unblessed),
         *(f"distribution {line}" for line in installed),
         *(f"{kind} {name}" for name, (kind, _) in zip(names, hashed, strict=True)),
     ]
@@ -217,20 +218,31 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _beside(site: Path, scripts: Path) -> Iterator[Path]:
     """What distributions installed outside of the packages' folder, but for scripts that name their interpreter."""
     for record in site.glob("*.dist-info/RECORD"):
-        try:
-            text = record.read_text("utf-8", "surrogateescape")
-        except OSError as error:
-            raise _unreadable(record, error) from error
-        for line in text.splitlines():
-            if not line.startswith(("..", '"..', "/", '"/')):
+        for listed in _listed(record):
+            if ".." not in listed and not listed.startswith("/"):
                 continue
-            listed = line.rsplit(",", 2)[0].strip('"')
             path = Path(os.path.normpath(site / listed))
-            if path.is_relative_to(site) or not path.exists() or _is_cached(path):
+            if path.is_relative_to(site) or not _exists(path) or _is_cached(path):
                 continue
             # A launcher's first line holds the environment's own path; nothing imports it.
             if not (path.parent.resolve() == scripts and _is_script(path)):
                 yield path
+
+
+def _listed(record: Path) -> Iterator[str]:
+    """What a RECORD lists, quotes and line breaks in names as its format has them."""
+    try:
+        with record.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield from (row[0] for row in csv.reader(stream) if row)
+    except OSError as error:
+        raise _unreadable(record, error) from error
+    except csv.Error as error:
+        raise ConfigError(f"{record} is damaged, so this installation cannot be measured") from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path leads anywhere; one that no system could have (too long, NUL) does not."""
+    return os.path.exists(path)  # noqa: PTH110 - pathlib's own raises for them
 
 
 def _is_cached(path: Path) -> bool:
@@ -238,6 +250,8 @@ def _is_cached(path: Path) -> bool:
 
 
 def _is_script(path: Path) -> bool:
+    if not path.is_file():
+        return False  # opening a pipe could wait for ever
     try:
         with path.open("rb") as stream:
             return stream.read(2) == b"#!"
@@ -276,9 +290,13 @@ def _hash(path: Path) -> tuple[str, int]:
 
 def _distributions(site: Path) -> Iterator[str]:
     for one in metadata.distributions(path=[str(site)]):
-        # A folder without METADATA has no name; its files are in the manifest all the same.
-        name, version = one.metadata["Name"] or "unknown", one.metadata["Version"] or "unknown"
-        yield f"{_name(name.lower())} {_name(version)}"
+        # A folder without METADATA has no name, nor has one whose METADATA is no UTF-8, as old packages have it; its
+        # files are in the manifest all the same.
+        try:
+            name, version = one.metadata["Name"] or "unknown", one.metadata["Version"] or "unknown"
+        except UnicodeDecodeError:
+            name = version = "unknown"
+        yield f"{_words(name.lower())} {_words(version)}"
 
 
 def _faults(environment: Environment) -> Iterator[str]:
@@ -306,19 +324,28 @@ def _editable(site: Path) -> Iterator[str]:
 def _path_lines(site: Path) -> Iterator[Path]:
     """Folders outside of `site` that its `.pth` files add to where modules come from."""
     for path in site.glob("*.pth"):
+        if not path.is_file():
+            continue  # a folder, a pipe, a link to nothing: no line is ever read from it
         try:
-            lines = path.read_text("utf-8", "surrogateescape").splitlines()
+            # As the interpreter parts them: a form feed, which `splitlines` breaks at too, is part of a name.
+            lines = path.read_text("utf-8", "surrogateescape").split("\n")
         except OSError as error:
             raise _unreadable(path, error) from error
         for line in lines:
             if line.strip() and not line.startswith(("#", "import ", "import\t")):
-                added = Path(os.path.normpath(site / line.strip()))
-                if added.exists() and not added.is_relative_to(site):
+                added = Path(os.path.normpath(site / line.rstrip()))
+                if _exists(added) and not added.is_relative_to(site):
                     yield added
 
 
-def _name(text: str | Path) -> str:
-    return quote(os.fsencode(text), safe=_PLAIN)
+def _name(path: str | Path) -> str:
+    """A file's name: its bytes on the disk, whatever this process takes them for."""
+    return quote(os.fsencode(path), safe=_PLAIN)
+
+
+def _words(text: str) -> str:
+    """What a file says: the same in every locale."""
+    return quote(text.encode("utf-8", "surrogateescape"), safe=_PLAIN)
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -246,3 +247,81 @@ def test_what_json_says(environment: Environment) -> None:
         "unblessed": [],
         "source": "self_asserted",
     }
+
+
+# --- odd things that installers and people leave: none of them stops a node, none of them is passed over -------------
+
+
+@pytest.mark.parametrize("name", ["old-1.dist-info/METADATA", "old-1.egg-info"])
+def test_metadata_in_another_encoding_has_no_name(environment: Environment, name: str) -> None:
+    path = environment.sites[0] / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes("Name: old\nVersion: 1\nAuthor: Jörg\n".encode("latin-1"))
+    lines = measure(environment).manifest.decode().splitlines()
+    assert "distribution unknown unknown" in lines
+    assert any(line.endswith(f" site/{name}") for line in lines)
+
+
+def test_a_name_that_no_system_could_have_is_no_file(environment: Environment) -> None:
+    site = environment.sites[0]
+    (site / "long.pth").write_text(f"/{'a' * 5000}\n/nul\0\n")
+    with (site / "thing-1.0.dist-info" / "RECORD").open("a") as record:
+        record.write(f"\n../{'a' * 5000},,\n")
+    assert measure(environment).unblessed == ()
+
+
+def test_path_files_that_hold_no_lines(environment: Environment, tmp_path: Path) -> None:
+    site = environment.sites[0]
+    (site / "folder.pth").mkdir()
+    (site / "gone.pth").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(site / "pipe.pth")
+    found = measure(environment)
+    assert found.unblessed == ()
+    assert {"dangling site/gone.pth", "special site/pipe.pth"} <= set(found.manifest.decode().splitlines())
+
+
+def test_a_pipe_among_the_scripts_is_not_waited_for(environment: Environment) -> None:
+    (environment.scripts / "thing").unlink()
+    os.mkfifo(environment.scripts / "thing")
+    assert b"\nspecial prefix/bin/thing\n" in measure(environment).manifest
+
+
+def test_a_path_line_is_read_as_the_interpreter_reads_it(environment: Environment, tmp_path: Path) -> None:
+    folder = tmp_path / "ex\ftra"
+    folder.mkdir()
+    (environment.sites[0] / "a.pth").write_text(f"{folder}\n")
+    assert measure(environment).unblessed == ("modules can come from a folder outside of the environment",)
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("thing/../../../../share/way.1", "way.1"),
+        ('"../../../share/a""b, c.1"', "a%22b, c.1"),
+        ('"../../../share/two\nlines.1"', "two%0Alines.1"),
+    ],
+)
+def test_whatever_is_listed_outside_is_named(environment: Environment, listed: str, name: str) -> None:
+    share = environment.prefix / "share"
+    for one in ("way.1", 'a"b, c.1', "two\nlines.1"):
+        (share / one).write_text("manual")
+    with (environment.sites[0] / "thing-1.0.dist-info" / "RECORD").open("a", newline="") as record:
+        record.write(f"\n{listed},sha256=x,1\n")
+    lines = measure(environment).manifest.decode().splitlines()
+    assert len([line for line in lines if line.endswith(f" prefix/share/{name}")]) == 1
+
+
+def test_names_of_packages_are_the_same_in_every_locale(environment: Environment) -> None:
+    info = environment.sites[0] / "thing-1.0.dist-info"
+    (info / "METADATA").write_text("Name: Thöng\nVersion: 1.0\n", "utf-8")
+    program = (
+        "import sys; from pathlib import Path; from sealmesh.hardening.measure import Environment, measure\n"
+        "site, prefix = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "found = Environment(sites=(site,), prefix=prefix, scripts=prefix / 'bin', platform='linux-x86_64-cp311')\n"
+        "print(measure(found).digest.hex())"
+    )
+    command = [sys.executable, "-I", "-X", "utf8=0", "-c", program, str(environment.sites[0]), str(environment.prefix)]
+    run = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"}
+    )
+    assert run.stdout.strip() == measure(environment).digest.hex()
