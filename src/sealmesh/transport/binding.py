@@ -1,21 +1,62 @@
 """How calls into iroh's binding are made: fast where its code is known, and outliving whoever waits for them.
 
+And when its objects end. The library calls back while it holds a connection's lock. Python's collector may run in that
+callback, in whichever thread it is, and find a stream that nobody uses any more; to free it takes the same lock, and
+then this process stands still for ever. So nothing native is freed where it is found, but by `free_ended`.
+
 Nothing here imports iroh: `sealmesh.transport.iroh` passes its binding in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import hashlib
 import inspect
 import threading
-from collections.abc import Coroutine
-from typing import Any, Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 from sealmesh.errors import StreamResetError
 
 T = TypeVar("T")
+
+#: What has ended and waits to be freed, each with what frees it. Appending is one step, in a finalizer too.
+_ENDED: Final[deque[tuple[Callable[[Any], object], Any]]] = deque()
+
+
+def free_ended() -> None:
+    """Free what has ended. Only for places that no callback of the library leads to."""
+    with contextlib.suppress(IndexError):
+        while True:
+            free, ended = _ENDED.popleft()
+            free(ended)
+
+
+def install_late_ends(binding: Any) -> int:
+    """Let objects of the binding be freed by `free_ended` and never by the finalizer, which may run in a callback.
+
+    Args:
+        binding: The module `iroh.iroh_ffi`.
+
+    Returns:
+        How many classes have a finalizer.
+    """
+    kinds = [one for one in vars(binding).values() if isinstance(one, type) and "__del__" in vars(one)]
+    for kind in kinds:
+        _end_late(kind)
+    return len(kinds)
+
+
+def _end_late(kind: Any) -> None:
+    own = kind.__del__
+
+    def later(self: Any) -> None:
+        _ENDED.append((own, self))  # lives on until then; Python finalizes an object only once
+
+    kind.__del__ = later
 
 
 def source_digest(*parts: object) -> str:
@@ -81,6 +122,7 @@ def install_fast_calls(binding: Any, *, known: str) -> bool:
             future.set_result(code)
 
     async def call(native: Any, poll: Any, complete: Any, free: Any, lift: Any, error_converter: Any) -> Any:
+        free_ended()
         try:
             loop, asker = asyncio.get_running_loop(), this_thread()
             code = None
@@ -89,8 +131,13 @@ def install_fast_calls(binding: Any, *, known: str) -> bool:
                 poll(native, progressed, waiting.insert((loop, future, asker)))
                 code = future.result() if future.done() else await future
             return lift(binding._uniffi_rust_call_with_error(error_converter, complete, native))
+        except GeneratorExit:  # by the collector perhaps, which may run in a callback
+            _ENDED.append((free, native))
+            native = None
+            raise
         finally:
-            free(native)
+            if native is not None:
+                free(native)
 
     binding._sealmesh_own_call_async = binding._uniffi_rust_call_async  # a test goes back to it
     binding._uniffi_rust_call_async = call
@@ -158,4 +205,5 @@ class NativeCall(Generic[T]):
         if not self._dropped:
             self._dropped = True
             self._coroutine.close()
+            free_ended()
             self._ring()

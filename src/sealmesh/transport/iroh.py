@@ -30,7 +30,7 @@ from sealmesh.errors import (
 )
 from sealmesh.limits import CONNECT_TIMEOUT_S, HANDSHAKES_MAX, READ_CHUNK, WRITE_CHUNK
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, PathKind, Stream
-from sealmesh.transport.binding import NativeCall, install_fast_calls, install_fast_copy
+from sealmesh.transport.binding import NativeCall, install_fast_calls, install_fast_copy, install_late_ends
 from sealmesh.transport.words import one_line
 from sealmesh.wire.framing import ALPN
 
@@ -54,6 +54,8 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 #: Whether the replacements are in force; False after an update of iroh until somebody has looked at it again.
 FAST_COPY: Final = install_fast_copy(iroh_ffi, known=BUILDER_SOURCE)
 FAST_CALLS: Final = install_fast_calls(iroh_ffi, known=CALLS_SOURCE)
+#: Whether the library's objects end where no lock of its own is held.
+LATE_ENDS: Final = install_late_ends(iroh_ffi) > 0
 
 
 class IrohStream(Stream):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import struct
@@ -11,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -379,11 +381,21 @@ async def test_closing_ends_what_runs_and_a_closed_model_answers_nothing(model_f
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+_EXITING = 0x4  # PF_EXITING, include/linux/sched.h
+
+
 async def test_closing_frees_the_model(model_file: ModelFile) -> None:
     def threads() -> int:
-        return len(list(Path("/proc/self/task").iterdir()))
+        """Without those that have ended already, which the kernel shows for a moment longer."""
+        flags = []
+        for one in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):
+                flags.append(int((one / "stat").read_text().rpartition(")")[2].split()[6]))
+        return sum(not each & _EXITING for each in flags)
 
-    await asyncio.to_thread(threads)  # asyncio's own executor has its thread now
+    # asyncio's own executor has one thread, and has it now: a second one would come whenever the first is not idle yet.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+    await asyncio.to_thread(threads)
     before = threads()
     other = LlamaBackend(lambda: model_file, LlamaOptions(threads=1, context=256, parallel=1))
     await other.start()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import importlib.metadata
+from types import SimpleNamespace
 
 import pytest
 from iroh import iroh_ffi
@@ -90,3 +93,53 @@ def test_every_kind_of_bytes_is_taken(shape: type) -> None:
 
 def test_a_strided_view_is_copied_by_its_items() -> None:
     assert lowered(memoryview(b"a-b-c-")[::2]) == b"\x00\x00\x00\x03abc"  # type: ignore[arg-type]
+
+
+def test_the_librarys_objects_are_not_freed_where_they_are_found() -> None:
+    """The collector may find one within a callback, under a lock that freeing it takes: a node stood still for ever."""
+    freed: list[str] = []
+
+    class Native:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.self = self  # only the collector finds it
+
+        def __del__(self) -> None:
+            freed.append(self.name)
+
+    assert binding_module.install_late_ends(SimpleNamespace(Native=Native, other=1, Plain=OtherBinding)) == 1
+    for name in ("one", "two"):
+        Native(name)
+    gc.collect()
+    assert freed == []
+    binding_module.free_ended()
+    gc.collect()
+    binding_module.free_ended()
+    assert sorted(freed) == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["SendStream", "RecvStream", "BiStream", "Connection", "Endpoint"])
+def test_the_installed_iroh_ends_its_objects_late(name: str) -> None:
+    assert transport.LATE_ENDS
+    assert getattr(iroh_ffi, name).__del__.__module__ == binding_module.__name__
+
+
+@pytest.mark.parametrize("way", ["collected", "dropped"])
+async def test_a_native_call_that_nobody_holds_is_freed_late_and_a_dropped_one_at_once(way: str) -> None:
+    freed: list[int] = []
+
+    def never(native: int, callback: object, handle: int) -> None:
+        iroh_ffi._UniffiContinuationHandleMap.remove(handle)  # the library will not call back
+
+    coroutine = iroh_ffi._uniffi_rust_call_async(7, never, None, freed.append, None, None)
+    call = binding_module.NativeCall(coroutine)
+    await asyncio.sleep(0)
+    if way == "dropped":
+        call.drop()
+        assert freed == [7]
+        return
+    del coroutine, call
+    gc.collect()
+    assert freed == []
+    binding_module.free_ended()
+    assert freed == [7]
