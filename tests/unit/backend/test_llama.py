@@ -380,10 +380,11 @@ async def test_closing_ends_what_runs_and_a_closed_model_answers_nothing(model_f
     await other.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 _EXITING = 0x4  # PF_EXITING, include/linux/sched.h
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.asyncio(loop_scope="function")  # a loop of its own, whose executor is its own
 async def test_closing_frees_the_model(model_file: ModelFile) -> None:
     def threads() -> int:
         """Without those that have ended already, which the kernel shows for a moment longer."""
