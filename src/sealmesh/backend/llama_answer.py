@@ -45,7 +45,11 @@ class LlamaAnswer(BackendAnswer):
         self._bodies = asked.bodies
         self._run = 0  # which of the choices is being made
         self._shaper = EventShaper(
-            request.operation, choices=len(asked.bodies), with_usage=asked.with_usage, calls=asked.calls
+            request.operation,
+            choices=len(asked.bodies),
+            with_usage=asked.with_usage,
+            calls=asked.calls,
+            bare_logprobs=asked.bare_logprobs,
         )
         self._prompts = asked.prompts
         self._ends_missing = asked.prompts

@@ -24,14 +24,22 @@ class EventShaper:
         choices: How many runs there are.
         with_usage: Whether an event with the counts ends the stream.
         calls: Whether the choices are JSON that becomes tool calls (`llama_tools`).
+        bare_logprobs: Whether log probabilities of tokens that were not chosen are left out.
     """
 
     def __init__(
-        self, operation: Operation, *, choices: int = 1, with_usage: bool = False, calls: bool = False
+        self,
+        operation: Operation,
+        *,
+        choices: int = 1,
+        with_usage: bool = False,
+        calls: bool = False,
+        bare_logprobs: bool = False,
     ) -> None:
         self._chat = operation is Operation.CHAT_COMPLETIONS
         self._choices = choices
         self._with_usage = with_usage
+        self._bare_logprobs = bare_logprobs
         self._base: dict[str, Any] = {}
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._cached = 0
@@ -42,7 +50,9 @@ class EventShaper:
         """Whether an event has to be looked into at all: of one chat answer none has."""
         if self._choices > 1 or self._calls:
             return True
-        return not self._chat and (_LOGPROBS in event or _USAGE in event)
+        if self._chat:
+            return self._bare_logprobs and _LOGPROBS in event
+        return _LOGPROBS in event or _USAGE in event
 
     def shape(self, run: int, fields: dict[str, Any]) -> dict[str, Any] | None:
         """Change one event in place; None where nothing of it is left to say.
@@ -60,6 +70,9 @@ class EventShaper:
         for choice in fields.get("choices", ()):
             choice["index"] = choice.get("index", 0) * self._choices + run
             logprobs = choice.get("logprobs")
+            if self._bare_logprobs and isinstance(logprobs, dict):
+                for token in logprobs.get("content") or []:
+                    token["top_logprobs"] = []
             if not self._chat and isinstance(logprobs, dict):
                 choice["logprobs"] = self._legacy(choice["index"], logprobs)
             if self._calls:

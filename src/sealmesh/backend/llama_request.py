@@ -50,12 +50,14 @@ class EngineRequest:
         prompts: How many prompts each holds.
         with_usage: Whether the asker wants the counts in its stream.
         calls: Whether the answer is JSON that becomes tool calls (`llama_tools`).
+        bare_logprobs: Whether only the tokens' own log probabilities are wanted; the engine gives others with them.
     """
 
     bodies: tuple[bytes, ...] = field(repr=False)
     prompts: int
     with_usage: bool
     calls: bool = False
+    bare_logprobs: bool = False
 
 
 def build_request(
@@ -94,6 +96,7 @@ def build_request(
         return EngineRequest(bodies=(msgspec.json.encode(body),), prompts=1, with_usage=False)
     choices = _choices(fields)
     body |= {"id_slot": slot, "cache_prompt": reuse, "n_cache_reuse": 0, "stream": True, "return_progress": True}
+    bare_logprobs = _ask_for_bare_logprobs(request.operation, body)
     options = body.get("stream_options")
     with_usage = not request.stream or (isinstance(options, dict) and options.get("include_usage") is True)
     if not request.stream:
@@ -109,7 +112,22 @@ def build_request(
             body["seed"] = (seed + number) % _SEED_MAX
         body["cache_prompt"] = True  # its own prompt, which the slot has just worked on
         bodies.append(msgspec.json.encode(body))
-    return EngineRequest(bodies=tuple(bodies), prompts=prompts, with_usage=with_usage, calls=calls)
+    return EngineRequest(
+        bodies=tuple(bodies), prompts=prompts, with_usage=with_usage, calls=calls, bare_logprobs=bare_logprobs
+    )
+
+
+def _ask_for_bare_logprobs(operation: Operation, body: dict[str, Any]) -> bool:
+    """Whether the tokens' own log probabilities are wanted and no others. The engine has no word for it: one other."""
+    if operation is Operation.CHAT_COMPLETIONS:
+        bare = body.get("logprobs") is True and body.get("top_logprobs") in (None, 0)
+        name = "top_logprobs"
+    else:
+        bare = type(body.get("logprobs")) is int and body["logprobs"] == 0
+        name = "logprobs"
+    if bare:
+        body[name] = 1
+    return bare
 
 
 def _choices(fields: dict[str, Any]) -> int:

@@ -108,7 +108,7 @@ _COMPLETIONS: Final = [
     *_STREAMING,
     _MORE_CHOICES,
     *_works("prompt", note="a string, tokens, or a list of either"),
-    *_works("logprobs", note="in the shape of completions; in process 0 gives none"),
+    *_works("logprobs", note="in the shape of completions"),
     *_works("user", note=_SESSION),
     _refused("best_of", 1),
     _refused("echo", False),

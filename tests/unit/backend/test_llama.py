@@ -224,6 +224,29 @@ async def test_completions_have_log_probabilities_in_their_own_shape(backend: Ll
         assert choice.logprobs.text_offset == [0, len((choice.logprobs.tokens or [""])[0])]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_chosen_tokens_alone_have_log_probabilities_where_no_others_are_asked_for(
+    backend: LlamaBackend, stream: bool
+) -> None:
+    common = {"max_tokens": 2, "temperature": 0}
+    for wanted in ({}, {"top_logprobs": 0}):
+        body = {**common, "messages": HELLO, "logprobs": True, **wanted}
+        _, data, _ = await say(backend, body, stream=stream)
+        said = (
+            [json.loads(line[6:]) for line in data.split(b"\n\n") if line[6:7] == b"{"]
+            if stream
+            else [json.loads(data)]
+        )
+        found = [one["choices"][0].get("logprobs") for one in said if one["choices"]]
+        tokens = [token for each in found if each for token in each["content"]]
+        assert len(tokens) == 2
+        assert all(token["top_logprobs"] == [] and token["logprob"] <= 0 for token in tokens)
+    _, data, _ = await say(backend, {**common, "prompt": "Once", "logprobs": 0}, operation=Operation.COMPLETIONS)
+    (choice,) = Completion.model_validate_json(data).choices
+    assert choice.logprobs is not None
+    assert (len(choice.logprobs.tokens or []), choice.logprobs.top_logprobs) == (2, [{}, {}])
+
+
 async def test_responses_say_the_same_as_chat(backend: LlamaBackend) -> None:
     body = {"temperature": 0, "max_tokens": 12, "messages": [{"role": "system", "content": "Be brief."}, *HELLO]}
     _, data, usage = await say(backend, body)
