@@ -1,8 +1,8 @@
 """The first file of an isolated start: makes the paths that `site` would have made, hardens, and runs the command.
 
-It runs as `python -I -S -X pycache_prefix=… boot.py REMOVED ARGUMENTS…`. No start file has run: no sitecustomize, no
-`.pth`, no PYTHONPATH. Packages are found where the interpreter's own environment keeps them, and sealmesh where this
-file is, which is how an editable install is found too.
+It runs as `python -I -S -B -X pycache_prefix=… boot.py REMOVED ARGUMENTS…`. No start file has run: no sitecustomize,
+no `.pth`, no PYTHONPATH; and packages are compiled from their sources. They are found where the interpreter's own
+environment keeps them, and sealmesh where this file is, which is how an editable install is found too.
 """
 
 import os
@@ -43,7 +43,7 @@ def _enter_environment() -> None:
 def _read_settings(path: str) -> dict[str, str] | None:
     """The content of a virtual environment's `pyvenv.cfg`; None where there is none."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             pairs = (line.partition("=") for line in file)
             return {key.strip().lower(): value.strip().lower() for key, _, value in pairs}
     except OSError:
@@ -59,6 +59,9 @@ def prepare(boot: str, removed: str) -> None:
     """
     _enter_environment()
     sys.path += [folder for folder in package_folders(boot, sys.executable) if folder not in sys.path]
+    from sealmesh.hardening.compiled import use_compiled_library
+
+    use_compiled_library()
     from sealmesh.hardening.process import harden_process
 
     harden_process(removed=[] if removed == "-" else removed.split(","))

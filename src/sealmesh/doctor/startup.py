@@ -105,16 +105,6 @@ def plant_compiled_prefix(folder: Path) -> Plant:
     return Plant(environment={"PYTHONPYCACHEPREFIX": str(folder / "cache")})
 
 
-def plant_own_cache(folder: Path) -> Plant:
-    """Compiled code in the folder that the node keeps for itself, and that its user can write to."""
-    home = folder / "home"
-    cache = home / ".cache" / "sealmesh" / "pycache"
-    module = Path(__file__).resolve().parent / "victim.py"
-    name = f"{module.stem}.{sys.implementation.cache_tag}.pyc"
-    payloads.write_compiled_at(module, cache / module.parent.relative_to("/") / name)
-    return Plant(environment={"HOME": str(home)})
-
-
 def plant_startup_file(folder: Path) -> Plant:
     """A file that PYTHONSTARTUP names."""
     (folder / "startup.py").write_text(payloads.COPY_PROMPTS)
@@ -190,16 +180,10 @@ PLANTS: Final[Mapping[str, tuple[str, Callable[[Path], Plant]]]] = {
     "working_folder": ("start it from a folder with a false json module", plant_module_here),
     "pyc": ("plant compiled code beside its sources", plant_compiled),
     "pycache_prefix": ("plant compiled code through PYTHONPYCACHEPREFIX", plant_compiled_prefix),
-    "own_pycache": ("plant compiled code in its own cache, which its user can write to", plant_own_cache),
     "pythonstartup": ("start it with a PYTHONSTARTUP", plant_startup_file),
     "ld_preload": ("start it with a library in LD_PRELOAD", plant_preload),
     "sticky_preload": ("the same library, which puts itself back at a restart", plant_sticky_preload),
 }
-
-
-#: What works by its nature: who may write what a user's programs are may choose what they do.
-NOTHING_KEEPS: Final = frozenset({"own_pycache"})
-_BY_NATURE: Final = "who can write what a user owns can choose what that user runs"
 
 
 def try_plant(home: Path, plant: Callable[[Path], Plant], *, hardened: bool) -> Outcome:
@@ -253,12 +237,6 @@ def _judge(victim: Victim, *, hardened: bool) -> Outcome:
     return Outcome(result=Result.WORKED)
 
 
-def _by_nature(name: str, outcome: Outcome) -> Outcome:
-    """Say why something works that nothing keeps off."""
-    worked = name in NOTHING_KEEPS and outcome.result is Result.WORKED
-    return Outcome(result=Result.WORKED, reason=_BY_NATURE) if worked else outcome
-
-
 def startup_attacks(home: Path) -> list[Attempt]:
     """Try each way of starting a node with other people's code.
 
@@ -272,9 +250,9 @@ def startup_attacks(home: Path) -> list[Attempt]:
             id=name,
             what=what,
             attacker="same user",
-            hardened=_by_nature(name, try_plant(home, plant, hardened=True)),
+            hardened=try_plant(home, plant, hardened=True),
             unprotected=try_plant(home, plant, hardened=False),
-            should_hold=name not in NOTHING_KEEPS,
+            should_hold=True,
         )
 
     with ThreadPoolExecutor(_ALONGSIDE) as pool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from sealmesh.hardening.posture import Control, Finding, off, on, unavailable
-from sealmesh.hardening.reexec import NO_PYCACHE, is_dangerous, is_isolated, is_private_cache
+from sealmesh.hardening.reexec import NO_PYCACHE, is_dangerous, is_isolated
 
 #: Start files that tools write as a matter of course: an editable install of ours, and setuptools.
 _USUAL_START_FILES: Final = frozenset({"_editable_impl_sealmesh.pth", "distutils-precedence.pth", "_virtualenv.pth"})
@@ -68,14 +68,12 @@ def start_files(folders: Iterable[str]) -> list[str]:
 
 
 def look_at_pycache() -> Finding:
-    """Whether compiled code comes from a folder of this user alone."""
+    """Whether the only compiled code is what root keeps of the interpreter's own library."""
     prefix = sys.pycache_prefix
     if prefix is None:
         return off(Control.PRIVATE_PYCACHE, "compiled code is read from beside the sources")
-    if prefix == NO_PYCACHE:
-        return on(Control.PRIVATE_PYCACHE, "no folder is private: nothing compiled is kept, so each start is slow")
-    if not is_private_cache(prefix):
-        return off(Control.PRIVATE_PYCACHE, "others can write to the folder")
+    if prefix != NO_PYCACHE:
+        return off(Control.PRIVATE_PYCACHE, "compiled code is read from a folder that others may write to")
     return on(Control.PRIVATE_PYCACHE)
 
 

@@ -50,8 +50,8 @@ class Control(enum.Enum):
     PRIVATE_PYCACHE = (
         "private_pycache",
         Platform.BOTH,
-        "compiled code comes only from a folder that this user alone can write to",
-        "let this user have a cache folder (XDG_CACHE_HOME) that others cannot write to",
+        "no compiled code is read but the interpreter's own, where root alone can write it",
+        "start it as `sealmesh`, without --no-hardening",
     )
     NO_PRELOAD = (
         "no_preload",

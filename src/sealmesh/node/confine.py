@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from sealmesh.config import Settings
 from sealmesh.errors import ConfigError
 from sealmesh.hardening.posture import Control, Posture, named_controls, require_controls
 from sealmesh.hardening.process import confine_process
-from sealmesh.hardening.reexec import NO_PYCACHE
 from sealmesh.node.evidence import evidence_folder
 from sealmesh.node.files import FOLDER_MODE
 from sealmesh.node.home import Home
@@ -74,8 +72,6 @@ def _other_folders(settings: Settings) -> Iterator[Path]:
     recording = os.environ.get(RECORD_VARIABLE)
     if recording:
         yield _make(Path(recording))
-    if sys.pycache_prefix and sys.pycache_prefix != NO_PYCACHE:
-        yield _make(Path(sys.pycache_prefix))
     if settings.serves and not settings.backend:
         from sealmesh.backend.models import default_cache_dir  # a client never looks for a model
 

@@ -46,6 +46,12 @@ def test_an_environment_that_takes_the_systems_packages_gets_them(tmp_path: Path
     assert package_folders(boot_in(packages), python) == [str(packages), *systems]
 
 
+def test_an_environment_whose_path_is_no_text_is_one_too(tmp_path: Path) -> None:
+    python, packages = environment(tmp_path)
+    (tmp_path / "pyvenv.cfg").write_bytes(b"home = /caf\xe9/bin\ninclude-system-site-packages = false\n")
+    assert package_folders(boot_in(packages), python) == [str(packages)]
+
+
 def test_without_an_environment_packages_are_the_systems(tmp_path: Path) -> None:
     python, packages = environment(tmp_path, settings=None)
     systems = [folder for folder in site.getsitepackages([sys.base_prefix]) if Path(folder).is_dir()]

@@ -12,6 +12,7 @@ import pytest
 from sealmesh.cli import handover
 from sealmesh.cli.handover import VARIABLE, is_the_command, plan, receive_ticket
 from sealmesh.errors import ConfigError
+from sealmesh.hardening.reexec import NO_PYCACHE
 
 TICKET = "sealmesh1" + "secretsecret" * 8
 # Hides and receives as `main` does, says so, and stays for being looked at.
@@ -93,10 +94,9 @@ def test_the_command_itself_is_started_isolated_with_a_clean_environment() -> No
     assert found is not None
     assert found.environment == {"PATH": "/bin"}
     assert found.ticket == TICKET
-    assert found.command[:4] == (sys.executable, "-I", "-S", "-X")
-    assert found.command[4].startswith("pycache_prefix=/")
-    assert found.command[5].endswith("sealmesh/cli/boot.py")
-    assert found.command[6:] == ("LD_PRELOAD,PYTHONPATH", "serve", "--port", "0")
+    assert found.command[:6] == (sys.executable, "-I", "-S", "-B", "-X", f"pycache_prefix={NO_PYCACHE}")
+    assert found.command[6].endswith("sealmesh/cli/boot.py")
+    assert found.command[7:] == ("LD_PRELOAD,PYTHONPATH", "serve", "--port", "0")
 
 
 def test_a_ticket_that_was_handed_over_stays_where_it_is() -> None:

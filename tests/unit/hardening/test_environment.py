@@ -16,6 +16,7 @@ from sealmesh.hardening.environment import (
     strange_libraries,
 )
 from sealmesh.hardening.posture import State
+from sealmesh.hardening.reexec import NO_PYCACHE
 
 PYTHON = str(Path(sys.executable).resolve())
 
@@ -34,6 +35,14 @@ def test_start_files_are_found_and_the_usual_ones_are_not_told(tmp_path: Path) -
     for name in ("evil.pth", "_editable_impl_sealmesh.pth", "sitecustomize.py", "usercustomize", "module.py"):
         (tmp_path / name).touch()
     assert start_files([str(tmp_path), "/nowhere"]) == ["evil.pth", "sitecustomize.py", "usercustomize"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "state"), [(None, "off"), ("/home/x/.cache/sealmesh/pycache", "off"), (NO_PYCACHE, "on")]
+)
+def test_a_cache_of_compiled_code_is_told(monkeypatch: pytest.MonkeyPatch, prefix: str | None, state: str) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", prefix)
+    assert look_at_pycache().state.value == state
 
 
 def test_this_interpreter_was_not_started_isolated_and_that_is_said() -> None:
