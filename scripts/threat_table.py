@@ -216,6 +216,7 @@ ATTACKS = {
             "host/queue.py:FairQueue",
             "host/prove.py:Prover._admit_challenge",
             "host/prove.py:Prover._admit_activation",
+            "attestation/verifier.py:check_repetition",
             "sealed/replay.py:ReplayTags.insert",
         ),
     ),

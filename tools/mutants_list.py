@@ -330,9 +330,25 @@ CHECKS: list[Check] = [
     *_of(
         "attestation/verifier.py",
         "unit/attestation/test_extension.py",
+        Verifier__extend_untrusted=(
+            "never: later is None",
+            "never: made is None",
+            "never: now >= verdict.verified_at + EXTENSION_S",
+            "drop: check_nothing_turned_bad(",
+        ),
+    ),
+    *_of(
+        "attestation/later.py",
+        "unit/attestation/test_extension.py",
         check_same_process="return",
         check_same_hardware="return",
-        Verifier__extend_untrusted=("never: later is None", "never: made is None"),
+        check_nothing_turned_bad="return",
+    ),
+    *_of(
+        "attestation/verifier.py",
+        _A + "a25_evidence_by_the_dozen.py",
+        check_repetition="return",
+        Verifier___examine="drop: check_repetition(",
     ),
     *_of(
         "client/watch.py",

@@ -136,6 +136,8 @@ CHALLENGE_INTERVAL_S: Final = 1.0  # at most one hardware operation a second
 ACTIVATION_INTERVAL_S: Final = 3600.0  # one activation of a peer in this time; a verifier remembers it for a day
 ACTIVATIONS_WAITING_MAX: Final = 4  # each a second; with the quotes between them none waits past CHALLENGE_TIMEOUT_S
 VERDICT_LIFETIME_S: Final = 600.0
+#: After it a verdict is extended no more: who owns a chip can set its clock forward and make tomorrow's quotes today.
+EXTENSION_S: Final = 3600.0 - VERDICT_LIFETIME_S
 CHALLENGE_TRIES: Final = 3
 CHALLENGE_TIMEOUT_S: Final = 10.0
 CHALLENGE_MESSAGE_MAX: Final = 192 * KIB  # statement, envelope, path and keys part

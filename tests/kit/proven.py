@@ -209,11 +209,11 @@ class World:
         """A sealed stream to the host, as the dialer wants it."""
         return await (await self._connect(endpoint_id)).open_stream(StreamKind.SEALED)
 
-    async def restart_host(self) -> None:
+    async def restart_host(self, seed: bytes = b"second process") -> None:
         """The host's process ends and another begins, under the same endpoint key."""
         self._hosting.cancel()
         await asyncio.gather(self._hosting, return_exceptions=True)
-        self.host = Host(self.time, seed=b"second process", sequence=self.host.sequence, attester=self.host.attester)
+        self.host = Host(self.time, seed=seed, sequence=self.host.sequence, attester=self.host.attester)
         self._hosting = self._start(self.host.run())
         await settle()
 

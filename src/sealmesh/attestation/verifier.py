@@ -6,14 +6,15 @@ It raises or returns a verdict that holds; it never returns a flag. Steps are nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from sealmesh.attestation.challenge import ProofAnswer, check_own_nonce_untrusted
 from sealmesh.attestation.demands import judge_demands
-from sealmesh.attestation.envelope import Envelope, Role, evidence_digest
+from sealmesh.attestation.envelope import Envelope, Record, Role, evidence_digest
 from sealmesh.attestation.factors import (
     Factor,
     FactorId,
@@ -28,6 +29,7 @@ from sealmesh.attestation.factors import (
     require_factors,
 )
 from sealmesh.attestation.kinds import REGISTRY
+from sealmesh.attestation.later import check_nothing_turned_bad, check_same_hardware, check_same_process
 from sealmesh.attestation.order import HardwareOrder, confirmed_at
 from sealmesh.attestation.pins import Pin, judge_pin, pin_holds
 from sealmesh.attestation.policy import Policy
@@ -37,7 +39,7 @@ from sealmesh.attestation.vendors.tpm.credential import ActivationTarget
 from sealmesh.attestation.verified import _CONSTRUCTION, VerifiedHost
 from sealmesh.errors import LocalProtocolError, VerificationError
 from sealmesh.identity.signed import Signed
-from sealmesh.limits import VERDICT_LIFETIME_S
+from sealmesh.limits import EXTENSION_S, VERDICT_LIFETIME_S
 
 #: What every context demands; a required factor that is absent is a failure [ST-51].
 LIVE_REQUIRED: Final = (
@@ -263,12 +265,12 @@ class Verifier:
         Raises:
             VerificationError: What came does not hold, or is by other keys: the verdict has ended.
         """
-        if verdict.order is None:
+        if verdict.order is None or now >= verdict.verified_at + EXTENSION_S:
             return None
         statement = HostStatement.parse_untrusted(host_statement)
         check_statement_endpoint(statement, verdict.endpoint_id)
         statement.check_time(now)
-        check_same_process(statement, verdict)
+        check_same_process(statement, verdict.statement)
         answer = ProofAnswer(host_statement=host_statement, envelope=envelope, path=b"", keys=b"")
         shown = (
             passed(FactorId.HOST_STATEMENT, Source.SELF_ASSERTED, "well formed"),
@@ -276,7 +278,8 @@ class Verifier:
             passed(FactorId.FRESHNESS, Source.HARDWARE, "later by the hardware's own order"),
         )
         found, findings, _ = self._judge(answer, statement, verdict.endpoint_id, now, shown, STANDING_REQUIRED)
-        check_same_hardware({one.fingerprint for one in findings if one.pinnable}, verdict)
+        check_same_hardware({one.fingerprint for one in findings if one.pinnable}, verdict.fingerprint)
+        check_nothing_turned_bad(found, verdict.verdict)
         later = _order_of(findings, found.tier)
         if later is None or found.tier < verdict.verdict.tier or not statement.says_the_same_as(verdict.statement):
             return None
@@ -371,7 +374,9 @@ class Verifier:
         findings: list[Finding] = []
         failed: list[Factor] = []
         refusal = VerificationError("binding", "no evidence of a known type")
-        for _, record in envelope.of_role(Role.EVIDENCE):
+        records = [record for _, record in envelope.of_role(Role.EVIDENCE)]
+        check_repetition(records, self._registry)
+        for record in records:
             kind = self._registry.get(record.type)
             if kind is None:
                 continue
@@ -392,6 +397,17 @@ class Verifier:
         if not findings:
             raise refusal
         return findings, failed
+
+
+def check_repetition(records: Sequence[Record], registry: Mapping[str, EvidenceKind]) -> None:
+    """Refuse more evidence of a type than one host has [ST-50]: each record costs its verifier a chain (A25).
+
+    Raises:
+        VerificationError: Factor `binding`.
+    """
+    found = Counter(record.type for record in records)
+    if any(found[name] > kind.records_max for name, kind in registry.items()):
+        raise VerificationError("binding", "more evidence of one type than one host has")
 
 
 def demanded_factors(policy: Policy) -> tuple[FactorId, ...]:
@@ -424,36 +440,6 @@ def check_epochs_untrusted(epochs: Sequence[Signed], statement: HostStatement, e
         raise VerificationError("epoch_statement", "the answer names no inference keys")
     for signed in epochs:
         EpochStatement.verify_untrusted(signed, statement_key=statement.statement_key, endpoint_id=endpoint_id)
-
-
-def check_same_process(statement: HostStatement, verdict: HostVerdict) -> None:
-    """Refuse a later statement of another process: its keys were judged by nobody yet.
-
-    Raises:
-        VerificationError: Factor `host_statement`.
-    """
-    if statement.statement_key != verdict.statement.statement_key:
-        raise VerificationError("host_statement", "the host's process is a new one; it must answer again")
-
-
-def check_same_hardware(shown: Collection[bytes | None], verdict: HostVerdict) -> None:
-    """Refuse another hardware key within one process of a host: no chip changes while a process runs [ST-25].
-
-    Args:
-        shown: Fingerprints of the hardware keys that signed.
-        verdict: What stood before.
-
-    Raises:
-        VerificationError: Factor `attestation_key`; it says which key.
-    """
-    if verdict.fingerprint is not None and verdict.fingerprint not in shown:
-        others = ", ".join(one.hex() for one in shown if one is not None) or "none"
-        raise VerificationError(
-            "attestation_key",
-            f"its hardware key has changed: it was {verdict.fingerprint.hex()}, it is {others}",
-            expected=verdict.fingerprint.hex(),
-            got=others,
-        )
 
 
 def cap_finding(finding: Finding, ceiling: Tier) -> Finding:

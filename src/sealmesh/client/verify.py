@@ -15,10 +15,11 @@ from sealmesh.attestation.challenge import NONCE_BYTES, ProofAnswer
 from sealmesh.attestation.clocks import ClockGuard
 from sealmesh.attestation.factors import Factor, FactorId
 from sealmesh.attestation.kinds import live_registry
+from sealmesh.attestation.later import check_same_hardware
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.vendors.tpm.credential import ActivationMemory
 from sealmesh.attestation.verified import VerifiedHost
-from sealmesh.attestation.verifier import HostVerdict, Verifier, check_same_hardware
+from sealmesh.attestation.verifier import HostVerdict, Verifier
 from sealmesh.client.activate import Activator
 from sealmesh.client.ahead import ASKED_AT_ONCE, BUSY_COUNTED, TICK_S, fetch_due, host_of_now, renewal_due, retry_pause
 from sealmesh.client.challenge import HostLink, NoEvidenceError, ask_keys, ask_proof
@@ -369,7 +370,7 @@ class HostVerifier:
         if generation != host.generation:
             return  # dropped meanwhile: what was asked before counts no more
         if host.last is not None and host.last.statement.statement_key == verdict.statement.statement_key:
-            check_same_hardware({verdict.fingerprint}, host.last)
+            check_same_hardware({verdict.fingerprint}, host.last.fingerprint)
         if host.keys is not None and keys.sequence < host.keys.sequence:
             # An older keys part beside a new answer: what is known stands, if the statement key still signs it.
             keys = host.keys

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from sealmesh.api.errors import refusal
 from sealmesh.node.stores import PinEntry, PinStore
 from sealmesh.status import PinStatus
 
+_Result = TypeVar("_Result")
 _CHANGED = "its pin was changed; it must answer again"
 
 
@@ -40,6 +42,7 @@ class PinKeeper:
         self._shown = shown
         self._reconsider = reconsider
         self._now = now
+        self._changing: set[asyncio.Future[Any]] = set()
 
     def pins(self) -> tuple[PinStatus, ...]:
         """See `PinDesk.pins`."""
@@ -54,13 +57,26 @@ class PinKeeper:
                 "This host shows no hardware key that could be pinned: give its fingerprint, or wait until it answers.",
             )
         pin = PinEntry(endpoint_id=endpoint_id, fingerprint=fingerprint, by="hand", at=self._now())
-        await asyncio.to_thread(self._store.add, pin)  # waits for the disk
-        self._reconsider(endpoint_id, _CHANGED)
+        await self._to_the_end(self._add(pin))
         return pin_status(pin)
 
     async def remove(self, endpoint_id: bytes) -> bool:
         """See `PinDesk.remove`."""
+        return await self._to_the_end(self._remove(endpoint_id))
+
+    async def _add(self, pin: PinEntry) -> None:
+        await asyncio.to_thread(self._store.add, pin)  # waits for the disk
+        self._reconsider(pin.endpoint_id, _CHANGED)
+
+    async def _remove(self, endpoint_id: bytes) -> bool:
         removed = await asyncio.to_thread(self._store.remove, endpoint_id)
         if removed:
             self._reconsider(endpoint_id, _CHANGED)
         return removed
+
+    async def _to_the_end(self, change: Coroutine[None, None, _Result]) -> _Result:
+        """Make a change whole: who asked for it may hang up while the disk is waited for, and the thread goes on."""
+        changing = asyncio.ensure_future(change)
+        self._changing.add(changing)
+        changing.add_done_callback(self._changing.discard)
+        return await asyncio.shield(changing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import MappingProxyType
 
 import pytest
 
@@ -11,6 +12,7 @@ from kit.chips import REQUIRING, VENDOR
 from kit.tpm import ModelTpm, der, p256
 from sealmesh.attestation.challenge import ProofAnswer
 from sealmesh.attestation.envelope import Envelope, Record, Role
+from sealmesh.attestation.factors import Tier
 from sealmesh.attestation.order import HardwareOrder, confirmed_at
 from sealmesh.attestation.statement import binding
 from sealmesh.attestation.vendors.tpm import KIND, TYPE
@@ -134,3 +136,34 @@ def test_a_counter_that_is_no_clock_says_what_came_first_only() -> None:
     assert confirmed_at(second, first, answered_at=NOW, issued=NOW + 300) is None
     other = HardwareOrder(line=b"another key", count=9)
     assert confirmed_at(first, other, answered_at=NOW, issued=NOW + 300) is None
+
+
+def test_quotes_made_ahead_do_not_keep_a_verdict_for_more_than_an_hour() -> None:
+    """A08: an owner sets the chip's clock forward and signs what is to be shown when the chip has long been sold."""
+    host, chip = ProvenHost(), Chip()
+    verdict = live(host, chip)
+    for at in range(300, 7200, 300):
+        later = extend(verdict, host, chip, at=at, clock=10_000 + at * 1000, now=at)
+        assert (later is not None) is (at < 3000)
+        verdict = later or verdict
+        assert verdict.expires <= NOW + 3600
+    assert verdict.verified_at == NOW
+
+
+def test_later_evidence_that_turned_bad_ends_the_verdict() -> None:
+    """The registers are no longer those of the policy's list: nobody waits ten minutes for the verdict's own end."""
+    host, chip = ProvenHost(), Chip()
+    good = chip.tpm.value(7).hex()
+    listing = dataclasses.replace(
+        REQUIRING, vendors={"tpm": {**REQUIRING.vendors["tpm"], "pcrs": MappingProxyType({"7": (good,)})}}
+    )
+    verifier = Verifier(policy=listing, registry={TYPE: KIND})
+    answer = host.answer()
+    shown = dataclasses.replace(answer, envelope=chip.envelope(answer.host_statement, clock=10_000))
+    verdict = judge(host, shown, verifier=verifier)
+    assert verdict.verdict.tier is Tier.HARDWARE_ROOTED
+    chip.tpm.extend(7, b"\x07" * 32)
+    statement = host.statement(NOW + 300).encode()
+    with pytest.raises(VerificationError, match="PCR 7") as refused:
+        verifier.extend_untrusted(verdict, statement, chip.envelope(statement, clock=310_000), now=NOW + 301)
+    assert refused.value.factor == "platform_state"

@@ -280,3 +280,52 @@ async def test_what_was_asked_before_a_pin_was_changed_counts_no_more() -> None:
         await settle()
         assert world.verified() is None
         assert any(one.startswith("pin: ") for one in world.verifier.refusals(KEY.public))
+
+
+async def test_a_pin_holds_over_refresh_rotation_and_a_new_process_and_not_over_another_chip() -> None:
+    pins = Pins()
+    world = chip_world(memories={"pins": pins})
+    async with world.running():
+        fingerprint = world.verifier.fingerprint(KEY.public)
+        assert fingerprint is not None
+        pins.pin = Pin(fingerprint=fingerprint, by_hand=True)
+        world.verifier.reconsider(KEY.public, "its pin was changed; it must answer again")
+        answered, epochs = set(), set()
+
+        async def look(seconds: int) -> None:
+            for _ in range(seconds // 20):
+                await world.advance(20)
+                verified, verdict = world.verified(), world.verifier.verdict(KEY.public)
+                assert verified is not None
+                assert verdict is not None
+                assert {one.factor: one.status for one in verified.factors}[FactorId.PIN] is Status.PASS
+                answered.add((verdict.verified_at, verdict.confirmed_at))
+                epochs.add(verified.epoch_digest)
+
+        await look(1200)
+        assert len(answered) >= 3
+        assert len(epochs) >= 4
+        await world.restart_host()
+        await world.refresh()
+        await look(400)
+        assert world.verifier.fingerprint(KEY.public) == fingerprint
+        world.host.attester = ChipAttester(KEY, world.time, which="another")
+        await world.restart_host(b"third process")
+        await world.refresh()
+        assert world.verified() is None
+        assert any(f"{fingerprint.hex()} is pinned, it showed" in one for one in world.verifier.refusals(KEY.public))
+
+
+async def test_an_hour_of_extensions_ends_with_a_nonce_and_no_gap() -> None:
+    """What the chip's own clock says is believed for an hour, since its owner can set it [ST-24]."""
+    world = chip_world()
+    async with world.running():
+        nonces = set()
+        for _ in range(400):
+            await world.advance(20)
+            verdict = world.verifier.verdict(KEY.public)
+            assert world.verified() is not None
+            assert verdict is not None
+            assert world.time.now() - verdict.verified_at < 3600
+            nonces.add(verdict.verified_at)
+        assert len(nonces) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ async def test_a_pin_is_taken_away_once(tmp_path: Path) -> None:
     assert not await desk.keeper.remove(A)
     assert len(desk.reconsidered) == 2
     assert PinStore(desk.path).find_pin(A) is None
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+async def test_who_hangs_up_while_the_disk_is_waited_for_leaves_no_pin_that_nothing_heeds(
+    tmp_path: Path, change: str
+) -> None:
+    """The thread cannot be stopped: what it writes must count, or the verdict would stand under a pin it breaks."""
+    heeded = asyncio.Event()
+    store = PinStore(tmp_path / "pins.json")
+    keeper = PinKeeper(store, shown={A: SHOWN}.get, reconsider=lambda *_: heeded.set(), now=lambda: NOW)
+    if change == "remove":
+        await keeper.add(A, SHOWN)
+        heeded.clear()
+    asking = asyncio.create_task(keeper.add(A, OTHER) if change == "add" else keeper.remove(A))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    async with asyncio.timeout(20):
+        await heeded.wait()
+    assert (store.find_pin(A) is None) is (change == "remove")

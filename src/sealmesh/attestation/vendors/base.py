@@ -72,7 +72,14 @@ EvidenceVerifier = Callable[[EvidenceInput], Finding]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceKind:
-    """A row of the registry: who judges a type of evidence, and the most that it can ever be worth."""
+    """A row of the registry: who judges a type of evidence, and the most that it can ever be worth.
+
+    Attributes:
+        verify_untrusted: Judges one record.
+        ceiling: The highest tier that a record of the type can give.
+        records_max: Records of the type that one host can have [ST-50].
+    """
 
     verify_untrusted: EvidenceVerifier
     ceiling: Tier
+    records_max: int = 1

@@ -39,6 +39,7 @@ from sealmesh.attestation.vendors.pem import read_chain_untrusted
 from sealmesh.attestation.vendors.raw import RawFinding, RawInput, RawKind
 from sealmesh.attestation.vendors.roots import load_root
 from sealmesh.errors import VerificationError
+from sealmesh.limits import GPUS_MAX
 
 TYPE: Final = "application/vnd.sealmesh.nvidia-gpu"
 LABEL: Final = "nvidia-gpu"
@@ -184,7 +185,7 @@ def verify_nvidia_untrusted(evidence: EvidenceInput, *, root: bytes | None = Non
     )
 
 
-KIND: Final = EvidenceKind(verify_untrusted=verify_nvidia_untrusted, ceiling=Tier.NONE)
+KIND: Final = EvidenceKind(verify_untrusted=verify_nvidia_untrusted, ceiling=Tier.NONE, records_max=GPUS_MAX)
 
 
 def judge_raw_untrusted(given: RawInput) -> RawFinding:
