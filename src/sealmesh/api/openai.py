@@ -176,7 +176,8 @@ class OpenAIHandler:
         """Digest of the API key where there are keys: nobody finds what another's key has asked."""
         if not self._doorkeeper.keys:
             return b""
-        return hashlib.sha256(head.get(b"authorization") or b"").digest()
+        given = (head.get(b"authorization") or b"").partition(b" ")[2]  # `bearer` is written in any case
+        return hashlib.sha256(given.strip()).digest()
 
     def _session(self, head: RequestHead, session: str) -> str:
         """A conversation of one API key: whoever guesses how another's began shares nothing with it (A23)."""

@@ -182,7 +182,8 @@ async def test_each_model_and_each_key_has_its_own() -> None:
             assert (refused.status, refused.code) == (400, "previous_response_not_found")
         for line in (f"GET {path}", f"DELETE {path}"):
             assert (await world.raw(world.head(line, "Authorization: Bearer two"))).status == 404
-        assert (await world.raw(world.head(f"GET {path}", "Authorization: Bearer one"))).status == 200
+        for same in ("Bearer one", "bearer  one"):  # one key, however it is written
+            assert (await world.raw(world.head(f"GET {path}", f"Authorization: {same}"))).status == 200
 
 
 @pytest.mark.parametrize(
