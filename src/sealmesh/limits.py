@@ -168,6 +168,8 @@ BLESSED_LIST_MAX: Final = 64 * KIB  # three signatures and 256 builds need about
 BLESSED_BUILDS_MAX: Final = 256  # a few releases for a few platforms
 BLESSED_DIGESTS_MAX: Final = 32  # code directory hashes, or launch digests, of one build
 BLESSED_KEYS_MAX: Final = 16  # holders of keys; each costs a signature check
+BLESSED_RECEIVED_BURST: Final = 16  # lists that are verified for one peer at once; an honest one sends news only
+BLESSED_RECEIVED_PER_S: Final = 1  # and then this many a second: at most 5 ms of one core each
 BLESSED_LIFETIME_S: Final = 30 * 24 * 3600  # a list that nobody renews stops counting
 BLESSED_VERSION_MAX: Final = 1 << 53  # as sequences of records
 

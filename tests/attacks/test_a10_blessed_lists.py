@@ -11,11 +11,14 @@ import pytest
 
 from kit.attested import NOW, ProvenHost, judge
 from kit.builds import DAY, build, draft, measurement, public, sign, signed, trust
+from kit.gossip import Net
 from sealmesh.attestation.blessed import BlessedKeeper, read_list_untrusted
 from sealmesh.attestation.factors import FactorId, Status
 from sealmesh.attestation.policy import Policy
 from sealmesh.attestation.verifier import Verifier
 from sealmesh.errors import ConfigError, VerificationError
+from sealmesh.gossip.messages import Notices, encode
+from sealmesh.limits import BLESSED_RECEIVED_BURST
 
 
 def refused(data: bytes, now: float = NOW) -> str:
@@ -165,3 +168,36 @@ def test_a10_a_list_that_ends_while_it_is_in_force() -> None:
     verdict = judge(host, host.answer(**stated), verifier=Verifier(policy=policy))  # type: ignore[arg-type]
     assert policy.refusals(verdict, NOW + 4) == ()
     assert policy.refusals(verdict, NOW + 5) == ("unblessed: version 1 has expired",)
+
+
+class Counted(BlessedKeeper):
+    """A keeper that counts what is offered to it."""
+
+    offered = 0
+
+    def offer_untrusted(self, data: bytes, now: float) -> bool:
+        self.offered += 1
+        return super().offer_untrusted(data, now)
+
+
+def test_a10_a_flood_of_lists_that_do_not_hold_costs_little() -> None:
+    """A member sends ever other lists: a few are verified, whether it connects again or not; others' lists count."""
+    net, keeper = Net(), Counted(trust())
+    node, flooder, other = net.add(blessed=keeper), net.add(), net.add()
+    net.link(node, flooder)
+    net.link(node, other)
+    for number in range(10):
+        for _ in range(20):
+            bad = encode(Notices(blessed=signed(now=NOW, version=2 + number, by=["ada"])))
+            net.do(node, net.cores[node].receive_untrusted(flooder, bad, net.now))
+        net.cut(node, flooder)
+        net.link(node, flooder)
+    assert keeper.offered <= BLESSED_RECEIVED_BURST
+    net.do(node, net.cores[node].receive_untrusted(other, encode(Notices(blessed=signed(now=NOW))), net.now))
+    assert keeper.newest is not None
+    net.run(5)
+    net.do(
+        node, net.cores[node].receive_untrusted(flooder, encode(Notices(blessed=signed(now=NOW, version=9))), net.now)
+    )
+    assert keeper.newest.version == 9
+    assert net.misbehaved == []

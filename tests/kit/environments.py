@@ -18,8 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def build_wheel(folder: Path) -> Path:
     """Build this checkout's wheel, with what is installed already."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    _run("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
     (wheel,) = folder.glob("sealmesh-*.whl")
     return wheel
 
@@ -30,7 +29,8 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     uv installs the wheel. Its dependencies come, file by file as their RECORDs list them, from the environment that
     runs the tests: there is no network here, and the files are the same ones.
     """
-    _uv("venv", "--python", sys.executable, str(folder))
+    # The standard library makes it: uv would fetch pip and others into it where the machine's settings say so.
+    _run("-m", "venv", "--without-pip", str(folder))
     interpreter = folder / "bin" / "python"
     _uv("pip", "install", "--python", str(interpreter), "--no-index", "--no-deps", str(wheel))
     (site,) = (folder / "lib").glob("python*/site-packages")
@@ -72,5 +72,14 @@ def _copy(distribution: metadata.Distribution, site: Path) -> None:
 
 
 def _uv(*arguments: str) -> None:
-    command = [sys.executable, "-m", "uv", "--quiet", "--offline", "--no-cache", "--no-config", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+    _run("-m", "uv", "--quiet", "--offline", "--no-cache", "--no-config", *arguments)
+
+
+def _run(*arguments: str) -> None:
+    """Run Python, without what a machine's settings tell it, pip and uv; what it said is in the error."""
+    settings = ("PYTHON", "PIP_", "UV_", "VIRTUAL_ENV", "CONDA_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

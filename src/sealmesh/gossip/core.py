@@ -32,6 +32,8 @@ from sealmesh.gossip.table import BUCKETS, Entry, Outcome, RecordTable
 from sealmesh.identity.admission import AdmissionPolicy, Admitted, Factor
 from sealmesh.identity.keys import Random
 from sealmesh.limits import (
+    BLESSED_RECEIVED_BURST,
+    BLESSED_RECEIVED_PER_S,
     GOSSIP_FANOUT,
     GOSSIP_INTERVAL_S,
     GOSSIP_PARTED_MAX,
@@ -70,7 +72,7 @@ _NOBODYS_FAULT: Final = frozenset(
 
 
 class _Allowance:
-    """Bytes that may pass now: a burst, and then so many a second."""
+    """Bytes (or messages) that may pass now: a burst, and then so many a second."""
 
     __slots__ = ("_at", "_burst", "_left", "_lent_s", "_per_s", "_refused_at")
 
@@ -99,6 +101,7 @@ class _Peer:
 
     sent: _Allowance
     received: _Allowance
+    lists: _Allowance  # of builds that are verified for it
     notices_digest: bytes = b""  # of the notices that it was sent last
     notices_at: float = 0.0
     blessed: bytes = b""  # which list of builds it was sent last
@@ -149,6 +152,7 @@ class GossipCore:
         self._peers[peer] = _Peer(
             sent=before.sent if before else _Allowance(GOSSIP_SENT_BURST, GOSSIP_SENT_PER_S, now),
             received=before.received if before else _Allowance(GOSSIP_RECEIVED_BURST, GOSSIP_RECEIVED_PER_S, now),
+            lists=before.lists if before else _Allowance(BLESSED_RECEIVED_BURST, BLESSED_RECEIVED_PER_S, now),
         )
         actions = self._send_notices(peer, now) + self._send_blessed(peer, now)
         own = self.table.get(self.own_id)
@@ -390,8 +394,12 @@ class GossipCore:
 
     def _on_blessed(self, peer: bytes, data: bytes, now: float) -> list[Action]:
         """Take a list of builds if it holds and is newer, and only then pass it on [BL-10]."""
+        if self.blessed is None or data == self.blessed.data:
+            return []
+        if not self._peers[peer].lists.take(1, now):
+            return []  # each costs as many signature checks as the trust has keys, and none that fails is a fault
         try:
-            if self.blessed is None or not self.blessed.offer_untrusted(data, now):
+            if not self.blessed.offer_untrusted(data, now):
                 return []
         except VerificationError as error:
             # Whom this node trusts is its own choice: a list of others is no fault of who passes it on.
@@ -429,9 +437,11 @@ class GossipCore:
         state, digest = self._peers[peer], self._notices_digest()
         if state.notices_digest == digest and 0 <= now - state.notices_at < NOTICES_INTERVAL_S:
             return []
-        state.notices_digest, state.notices_at = digest, now
         notices = Notices(revocations=self.policy.revocations_data, successors=self.policy.successors_data)
-        return self._send(peer, notices, now)
+        sent = self._send(peer, notices, now)
+        if sent:  # else the next round tries again, not the next minute
+            state.notices_digest, state.notices_at = digest, now
+        return sent
 
     def _send_blessed(self, peer: bytes, now: float) -> list[Action]:
         """Send the list of builds, unless there is none or the peer had the same a moment ago [BL-10]."""
@@ -440,8 +450,10 @@ class GossipCore:
         state, held = self._peers[peer], hashlib.sha256(self.blessed.data).digest()
         if state.blessed == held and 0 <= now - state.blessed_at < NOTICES_INTERVAL_S:
             return []
-        state.blessed, state.blessed_at = held, now
-        return self._send(peer, Notices(blessed=self.blessed.data), now)
+        sent = self._send(peer, Notices(blessed=self.blessed.data), now)
+        if sent:
+            state.blessed, state.blessed_at = held, now
+        return sent
 
     def _send_records(self, peer: bytes, entries: Sequence[Entry], now: float, *, push: bool = False) -> list[Action]:
         actions: list[Action] = []

@@ -10,7 +10,7 @@ from kit.people import NOW
 from sealmesh.attestation.blessed import BlessedKeeper
 from sealmesh.errors import RemoteProtocolError
 from sealmesh.gossip.messages import Notices, Root, decode_untrusted, encode
-from sealmesh.limits import BLESSED_LIST_MAX
+from sealmesh.limits import BLESSED_LIST_MAX, GOSSIP_INTERVAL_S
 
 
 def line(*trusted: bool) -> tuple[Net, list[bytes], list[BlessedKeeper | None]]:
@@ -93,6 +93,21 @@ def test_a_list_that_was_lost_on_the_way_comes_with_a_round() -> None:
     assert held(keepers) == [1, 0]
     net.meddlers.clear()
     net.run(80)
+    assert held(keepers) == [1, 1]
+
+
+def test_a_list_that_a_peers_share_did_not_allow_comes_with_the_next_round() -> None:
+    """A revocation takes no minute more because the peer had just been sent a whole table."""
+    net, nodes, keepers = line(True, True)
+    net.meddlers[nodes[0]] = lambda sender, receiver, message: []
+    core = net.cores[nodes[0]]
+    differs = encode(Root(digest=bytes(32), notices_digest=bytes(32)))
+    while core.receive_untrusted(nodes[1], differs, net.now):
+        pass  # until nothing of this size is sent to it now
+    net.meddlers.clear()
+    give(net, nodes[0], keepers[0], signed(*(build(f"b{number}") for number in range(100)), now=NOW))
+    assert held(keepers) == [1, 0]
+    net.run(2 * GOSSIP_INTERVAL_S)
     assert held(keepers) == [1, 1]
 
 
