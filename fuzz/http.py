@@ -17,6 +17,7 @@ from sealmesh.backend.responses import Answered, response_from_chat_untrusted
 from sealmesh.backend.responses_events import ChatEvents, ResponseEvents
 from sealmesh.backend.responses_request import chat_from_responses_untrusted
 from sealmesh.backend.usage_events import CountsRemover
+from sealmesh.console.members import parse_revocation_untrusted
 from sealmesh.console.pins import parse_pin_untrusted
 from sealmesh.errors import BackendError, BusyError, RemoteProtocolError
 from sealmesh.host.rebuild import rebuild_request_untrusted
@@ -139,5 +140,6 @@ HARNESS = Harness(
     pin=Target(
         parse_pin_untrusted, _REFUSES, [b'{"endpoint_id":"' + b"ab" * 32 + b'","fingerprint":"' + b"cd" * 32 + b'"}']
     ),
+    revocation=Target(parse_revocation_untrusted, _REFUSES, [b'{"serial":"' + b"ab" * 16 + b'","keep_ticket":true}']),
     rebuild=Target(_rebuild, (BackendError,), [_JSON]),
 )

@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshStatus:
-    """Which mesh the node is in. `id` is hex."""
+    """Which mesh the node is in.
+
+    Attributes:
+        id: Hex.
+        name: For people; text of the issuer, escape before showing.
+        revoked: How many tickets and endpoints the list of revocations names.
+        revocations_issued: When that list was signed, Unix seconds, 0 for none: a peer can withhold a newer one.
+    """
 
     id: str
     name: str
+    revoked: int = 0
+    revocations_issued: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +140,82 @@ class PinStatus:
     fingerprint: str
     by: str
     at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One member, as its own record says.
+
+    Attributes:
+        endpoint_id: Hex.
+        name: Text of the member, escape before showing.
+        roles: In words.
+        serial: Of the ticket that it joined with, hex.
+        not_after: When that ticket's grant ends, Unix seconds.
+        record_age_s: Since it made the record.
+        connected: Whether this node has a link to it.
+        own: It is this node.
+    """
+
+    endpoint_id: str
+    name: str
+    roles: tuple[str, ...]
+    serial: str
+    not_after: int
+    record_age_s: float
+    connected: bool
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationStatus:
+    """The list of who is out.
+
+    Attributes:
+        sequence: Counts up with each list; 0 where none was ever seen.
+        issued: When it was signed, Unix seconds.
+        serials: Tickets, hex.
+        endpoint_ids: Endpoints, hex.
+    """
+
+    sequence: int = 0
+    issued: int = 0
+    serials: tuple[str, ...] = ()
+    endpoint_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipStatus:
+    """Who is in a node's mesh, and who is out.
+
+    Attributes:
+        mesh: Which mesh.
+        issuer: Whether this node holds the issuer key, and so can invite and revoke.
+        revocations: The list in force.
+        members: Those whose records this node has; none where no node runs.
+    """
+
+    mesh: MeshStatus
+    issuer: bool
+    revocations: RevocationStatus
+    members: tuple[MemberStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedStatus:
+    """What a revocation did.
+
+    Attributes:
+        endpoint_ids: Endpoints that it names, hex.
+        serials: Tickets that it names, hex.
+        members_out: Members whose records this node had and that are out by it, hex: a ticket may have let in several.
+        sequence: Of the new list.
+    """
+
+    endpoint_ids: tuple[str, ...]
+    serials: tuple[str, ...]
+    members_out: tuple[str, ...]
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

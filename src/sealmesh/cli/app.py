@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 from sealmesh import __version__
 from sealmesh.cli import options as o
 from sealmesh.cli.bless_commands import bless
+from sealmesh.cli.mesh_commands import mesh
 from sealmesh.cli.service_commands import service
 from sealmesh.config.settings import DEFAULT_MODEL, Mode
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bless)
+app.add_typer(mesh)
 app.add_typer(service)
 
 

@@ -18,6 +18,7 @@ from sealmesh.cli.terminal import Tone, say
 from sealmesh.config.load import find_home
 from sealmesh.errors import ConfigError
 from sealmesh.identity.grants import ALL_ROLES, Role
+from sealmesh.identity.ticket import Ticket
 from sealmesh.limits import ADDRESSES_MAX
 from sealmesh.node.home import Home
 from sealmesh.node.join import TICKET_LIFETIME_S, new_ticket
@@ -60,7 +61,8 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     )
     until = datetime.fromtimestamp(now + lifetime_s, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
     if as_json:
-        print(json.dumps({"ticket": text, "roles": list(granted.names), "expires": until}))
+        serial = Ticket.decode_untrusted(text).granted.serial.hex()
+        print(json.dumps({"ticket": text, "roles": list(granted.names), "expires": until, "serial": serial}))
         return 0
     print(text)
     tone = Tone.of(sys.stderr)

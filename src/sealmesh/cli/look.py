@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +74,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
             "mesh",
             f"{mesh_name} ({short_id(str(mesh.get('id', '')))})" if mesh_name else short_id(str(mesh.get("id", ""))),
         ),
+        ("revoked", revoked_words(mesh)),
         ("roles", ", ".join(_shown(role) for role in _list(status, "roles"))),
         ("up", span(status.get("uptime_s"))),
         *([("proven by", _text(status, "attester"))] if status.get("attester") else []),
@@ -101,6 +103,14 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         for model in _maps(_list(status, "models"))
     ]
     return [*lines, "", *model_lines(models, tone)]
+
+
+def revoked_words(mesh: Mapping[str, Any]) -> str:
+    """How many are out and how old the list is: a peer can withhold a newer one."""
+    issued, revoked = mesh.get("revocations_issued"), mesh.get("revoked")
+    if not isinstance(issued, int) or not issued:
+        return "nobody; no list was seen"
+    return f"{revoked if isinstance(revoked, int) else '?'}, by a list that is {span(max(0, time.time() - issued))} old"
 
 
 def _answer_rows(asked: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sealmesh.cli.stream import ANSWER_MAX, ChatAnswer, api_error, as_object, connect, start_chat, unreachable
 from sealmesh.config.load import find_home
+from sealmesh.console.members import RevocationWish
 from sealmesh.errors import ConfigError, RemoteProtocolError
 from sealmesh.node.home import Home, RunState
 
@@ -84,11 +85,24 @@ class NodeApi:
         """Take a pin away. Raises as `pins`; a RequestError with `not_found` where there is none."""
         self._change("DELETE", f"/api/pins/{endpoint_id.hex()}")
 
+    def members(self) -> dict[str, Any]:
+        """`/api/members`: the mesh, its members, its list of revocations. Raises as `pins`."""
+        return as_object(self._change("GET", "/api/members"))
+
+    def revoke(self, wish: RevocationWish) -> dict[str, Any]:
+        """Put somebody out. Raises as `pins`; a RequestError where this node cannot do it."""
+        wanted = {
+            "endpoint_id": wish.endpoint_id.hex() if wish.endpoint_id else None,
+            "serial": wish.serial.hex() if wish.serial else None,
+            "keep_ticket": wish.keep_ticket,
+        }
+        return as_object(self._change("POST", "/api/members/revoke", json.dumps(wanted).encode()))
+
     def _change(self, method: str, path: str, body: bytes | None = None) -> bytes:
         if self.state.console_url is None:
             raise ConfigError(
-                "the node runs with --headless, and its pins are changed through the console: stop it, change "
-                "them, and start it again"
+                "the node runs with --headless, and its pins and members are changed through the console: stop it, "
+                "change them, and start it again"
             )
         headers = {"x-sealmesh-token": self.state.token.reveal()}
         return self._ask(self.state.console_url, method, path, headers=headers, body=body)

@@ -22,6 +22,8 @@ from sealmesh.api.heads import RequestHead
 from sealmesh.api.http import HttpServer
 from sealmesh.api.reply import SSE, Reply
 from sealmesh.api.source import StatusSource
+from sealmesh.console.members import PATH as MEMBERS
+from sealmesh.console.members import REVOKE, MemberDesk, parse_revocation_untrusted
 from sealmesh.console.metrics import CONTENT_TYPE, render
 from sealmesh.console.pins import PATH as PINS
 from sealmesh.console.pins import PinDesk, parse_hex_untrusted, parse_pin_untrusted
@@ -58,6 +60,7 @@ class ConsoleHandler:
         token: What changing demands; "" refuses every change.
         stop: Asks the node to stop; None where that is not offered.
         pins: Where pins are read and changed; None where that is not offered.
+        members: Where members are read and revoked; None where that is not offered.
         keepalive_s: The event stream says something at least this often.
     """
 
@@ -68,12 +71,14 @@ class ConsoleHandler:
         token: str,
         stop: Callable[[], None] | None,
         pins: PinDesk | None = None,
+        members: MemberDesk | None = None,
         keepalive_s: float = EVENTS_KEEPALIVE_S,
     ) -> None:
         self._status = status
         self._token = token.encode()
         self._stop = stop
         self._pins = pins
+        self._members = members
         self._keepalive_s = keepalive_s
         self.stopping = asyncio.Event()
         folder = importlib.resources.files("sealmesh.console") / "static"
@@ -121,18 +126,20 @@ class ConsoleHandler:
             return self._stop_node(reply)
         if head.path.startswith(PINS):
             return await self._change_pins(request, reply)
+        if head.path in (MEMBERS, REVOKE):
+            return await self._change_members(request, reply)
         page, kind = self._pages[head.path]
         reply.send(200, page, content_type=kind, headers=_PAGE_HEADERS)
         return OK
 
     def _allowed(self, path: str) -> str:
-        if path in self._pages or path in ("/api/status", "/api/events", "/metrics"):
+        if path in self._pages or path in ("/api/status", "/api/events", "/metrics", MEMBERS):
             return "GET, HEAD, OPTIONS"
         if path == PINS:
             return "GET, HEAD, POST, OPTIONS"
         if path.startswith(f"{PINS}/"):
             return "DELETE, OPTIONS"
-        return "POST, OPTIONS" if path == "/api/stop" else ""
+        return "POST, OPTIONS" if path in ("/api/stop", REVOKE) else ""
 
     async def _change_pins(self, request: HttpRequest, reply: Reply) -> str:
         """The pins, one more, or one less; a change is in force when it is answered."""
@@ -149,6 +156,17 @@ class ConsoleHandler:
                 reply.send(200, b'{"removed":true}')
             case _:
                 reply.send(200, msgspec.json.encode({"pins": self._pins.pins()}))
+        return OK
+
+    async def _change_members(self, request: HttpRequest, reply: Reply) -> str:
+        """The members, or some fewer; a revocation is in force here when it is answered."""
+        if self._members is None:
+            return _refuse(reply, CODES["not_supported"])
+        if request.head.path == MEMBERS:
+            reply.send(200, msgspec.json.encode(self._members.members()))
+        else:
+            wanted = parse_revocation_untrusted(request.body)
+            reply.send(200, msgspec.json.encode(await self._members.revoke(wanted)))
         return OK
 
     def _stop_node(self, reply: Reply) -> str:
@@ -217,6 +235,7 @@ class ConsoleServer:
         token: The local token; changing demands it in `x-sealmesh-token`.
         stop: Called for `POST /api/stop`.
         pins: For `/api/pins`.
+        members: For `/api/members`.
         bind: A loopback address; the console is never offered to a network.
         allowed_hosts: More names that may stand in the Host header.
         bounds: What browsers may send and hold.
@@ -234,6 +253,7 @@ class ConsoleServer:
         token: str,
         stop: Callable[[], None] | None = None,
         pins: PinDesk | None = None,
+        members: MemberDesk | None = None,
         bind: str = LOOPBACK,
         allowed_hosts: Collection[str] = (),
         bounds: HttpLimits | None = None,
@@ -241,7 +261,9 @@ class ConsoleServer:
     ) -> None:
         if not is_loopback(bind):
             raise ConfigError(f"the console listens on loopback only, not on {bind}")
-        self._handler = ConsoleHandler(status, token=token, stop=stop, pins=pins, keepalive_s=keepalive_s)
+        self._handler = ConsoleHandler(
+            status, token=token, stop=stop, pins=pins, members=members, keepalive_s=keepalive_s
+        )
         self._server = HttpServer(
             self._handler,
             address=LOOPBACK if bind == "localhost" else bind,

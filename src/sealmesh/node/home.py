@@ -204,6 +204,10 @@ class Home:
         """
         return self._keys.load(IssuerKey, "issuer")
 
+    def holds_issuer_key(self) -> bool:
+        """Whether the mesh's key is here, opened or not."""
+        return self._keys.path("issuer").exists()
+
     def make_issuer_key(self, random: Random = secrets.token_bytes) -> IssuerKey:
         """Make the key of a new mesh. Call with the lock held.
 

@@ -42,11 +42,13 @@ from sealmesh.mesh.links import Links
 from sealmesh.node.attested import own_hardware_key
 from sealmesh.node.clock import elapsed, now
 from sealmesh.node.evidence import EvidenceSaver
+from sealmesh.node.failure import first_failure
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
+from sealmesh.node.members import MemberKeeper, mesh_status
 from sealmesh.node.notices import NoticeKeeper, load_members
 from sealmesh.node.pins import PinKeeper
 from sealmesh.node.plain import PlainSide
@@ -57,7 +59,7 @@ from sealmesh.node.tls import tls_context
 from sealmesh.node.view import MeshView, snapshot
 from sealmesh.routing.directory import Directory
 from sealmesh.sealed.suites import Suite
-from sealmesh.status import MeshStatus, NodeStatus
+from sealmesh.status import NodeStatus
 from sealmesh.transport.base import Endpoint, EndpointAddress, Stream
 from sealmesh.wire.framing import StreamKind
 
@@ -308,7 +310,7 @@ class Node:
     def _snapshot(self) -> NodeStatus:
         return snapshot(
             own_id=self._key.public,
-            mesh=MeshStatus(id=self._members.mesh_id.hex(), name=self._mesh.name),
+            mesh=mesh_status(self._members, self._mesh.name),
             roles=self._roles.names,
             view=self._view,
             asker=self._asker,
@@ -359,7 +361,7 @@ class Node:
                     for task in background:
                         task.cancel()
         except BaseExceptionGroup as failures:
-            raise _first_failure(failures) from None
+            raise first_failure(failures) from None
         finally:
             self._judges.close()
 
@@ -385,6 +387,7 @@ class Node:
                 token=token.reveal(),
                 stop=self._stop.set,
                 pins=PinKeeper(self._pins, shown=self._verifier.fingerprint, reconsider=self._verifier.reconsider),
+                members=self._member_keeper(),
             )
         try:
             api_url = await api.start()
@@ -396,6 +399,18 @@ class Node:
             # Also when a signal cancels this task: what runs is ended properly, within the grace.
             self._home.remove_run()
             await self._end(api, console)
+
+    def _member_keeper(self) -> MemberKeeper:
+        return MemberKeeper(
+            self._home,
+            self._members,
+            own_id=self._key.public,
+            mesh_name=self._mesh.name,
+            entries=self._core.table.entries,
+            connected=lambda one: self._links.get(one) is not None,
+            tell=self._gossip.policy_changed,
+            now=now,
+        )
 
     async def _end(self, api: ApiServer, console: ConsoleServer | None) -> None:
         self._emit({"event": "stopping", "message": "stopping: nothing new is taken, running answers are ended"})
@@ -479,18 +494,3 @@ def _keep_builds(home: Home, policy: Policy) -> BuildsKeeper:
     from sealmesh.node.builds import BuildsKeeper  # its library is loaded where somebody's list is believed
 
     return BuildsKeeper(home, policy, now=now)
-
-
-def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one failure that the command line can put into words; our own errors before anybody else's."""
-    flat: list[BaseException] = []
-
-    def gather(group: BaseExceptionGroup[BaseException]) -> None:
-        for error in group.exceptions:
-            if isinstance(error, BaseExceptionGroup):
-                gather(error)
-            else:
-                flat.append(error)
-
-    gather(failures)
-    return next((error for error in flat if isinstance(error, SealmeshError)), flat[0])

@@ -55,6 +55,7 @@ def test_roles_and_lifetime(home: Home, capsys: pytest.CaptureFixture[str]) -> N
     said = json.loads(capsys.readouterr().out)
     granted = Ticket.decode_untrusted(said["ticket"]).granted
     assert said["roles"] == ["client"]
+    assert said["serial"] == granted.serial.hex()
     assert granted.roles == Role.CLIENT
     assert granted.not_after - granted.not_before == 12 * 3600 + 60
     assert said["expires"].endswith("Z")

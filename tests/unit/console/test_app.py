@@ -13,8 +13,20 @@ import httpx
 import pytest
 
 from sealmesh.console.app import PAGE_POLICY, ConsoleServer
+from sealmesh.console.members import RevocationWish
 from sealmesh.errors import ConfigError
-from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, PinStatus, TokenStatus
+from sealmesh.status import (
+    ExchangeStatus,
+    MembershipStatus,
+    MeshStatus,
+    ModelStatus,
+    NodeStatus,
+    PeerStatus,
+    PinStatus,
+    RevocationStatus,
+    RevokedStatus,
+    TokenStatus,
+)
 
 STATUS = NodeStatus(
     version="0.1.0",
@@ -235,3 +247,66 @@ async def test_what_is_no_pin(body: bytes) -> None:
 async def test_a_node_without_pins_says_so() -> None:
     async with serving(Source()) as (client, _):
         assert (await client.get("/api/pins")).status_code == 501
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+class Members:
+    """Notes who shall be out."""
+
+    def __init__(self) -> None:
+        self.wishes: list[RevocationWish] = []
+
+    def members(self) -> MembershipStatus:
+        return MembershipStatus(mesh=STATUS.mesh, issuer=True, revocations=RevocationStatus(sequence=len(self.wishes)))
+
+    async def revoke(self, wish: RevocationWish) -> RevokedStatus:
+        self.wishes.append(wish)
+        return RevokedStatus(endpoint_ids=(), serials=(), members_out=(), sequence=len(self.wishes))
+
+
+async def test_members_are_read_by_all_and_revoked_with_the_token() -> None:
+    desk = Members()
+    async with serving(Source(), members=desk) as (client, _):
+        assert (await client.get("/api/members")).json()["revocations"]["sequence"] == 0
+        refused = await client.post("/api/members/revoke", json={"serial": "ab" * 16})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "token_required")
+        assert desk.wishes == []
+        done = await client.post("/api/members/revoke", json={"serial": "ab" * 16}, headers=TOKEN)
+        assert (done.status_code, done.json()["sequence"]) == (200, 1)
+        wanted = {"endpoint_id": "cd" * 32, "serial": None, "keep_ticket": True}
+        await client.post("/api/members/revoke", json=wanted, headers=TOKEN)
+        assert desk.wishes == [
+            RevocationWish(serial=b"\xab" * 16),
+            RevocationWish(endpoint_id=b"\xcd" * 32, keep_ticket=True),
+        ]
+        assert (await client.get("/api/members/revoke")).status_code == 405
+        assert (await client.post("/api/members", headers=TOKEN)).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"serial": 1}',
+        b'{"serial": "zz"}',
+        b'{"serial": "' + b"ab" * 32 + b'"}',
+        b'{"endpoint_id": "' + b"ab" * 16 + b'"}',
+        b'{"endpoint_id": "' + b"ab" * 32 + b'", "serial": "' + b"ab" * 16 + b'"}',
+        b'{"serial": "' + b"ab" * 16 + b'", "keep": true}',
+    ],
+)
+async def test_what_is_no_revocation(body: bytes) -> None:
+    desk = Members()
+    async with serving(Source(), members=desk) as (client, _):
+        answer = await client.post("/api/members/revoke", content=body, headers=TOKEN)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert desk.wishes == []
+
+
+async def test_a_node_without_members_says_so() -> None:
+    async with serving(Source()) as (client, _):
+        assert (await client.get("/api/members")).status_code == 501
