@@ -164,11 +164,17 @@ def make_plan(wish: Wish, machine: Machine) -> Plan:
     groups = [_DEVICES[name] for name in devices if machine.group_exists(_DEVICES[name])]
     interpreter = Path(sys.executable)
     needed = [interpreter, Path(sys.prefix), *([config] if config else [])]
+    home = _home_of(wish, machine)
+    for path in (*needed, home, *([ticket] if ticket else [])):
+        if not str(path).isprintable():  # a line break would be a line of the unit
+            raise ConfigError(
+                f"no service manager reads a path like {str(path)!r}; rename it, or copy the file elsewhere"
+            )
     return Plan(
         interpreter=interpreter,
         command=wish.command,
         system=not wish.user,
-        home=_home_of(wish, machine),
+        home=home,
         config=config,
         ticket=ticket,
         run_as=wish.run_as,

@@ -110,7 +110,9 @@ def _system(plan: Plan) -> list[str]:
         lines.append(
             "# Read by systemd as root and handed over in memory; the node's user cannot read the file itself."
         )
-        lines.append(f"LoadCredential=ticket:{_plain(plan.ticket)}")
+        # A path to its end: no quotes, backslashes or variables are read here.
+        escaped = str(plan.ticket).replace("%", "%%")
+        lines.append(f"LoadCredential=ticket:{escaped}")
     lines += [
         "",
         "# Devices: the usual harmless ones, and what this machine proves itself with.",

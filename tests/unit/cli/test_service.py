@@ -252,3 +252,20 @@ def test_the_container_runs_as_an_ordinary_user_and_from_a_wheel() -> None:
     assert " -e " not in text
     assert text.count("--require-hashes") == 2
     assert "Unrun" in text
+
+
+def test_a_ticket_is_found_whatever_its_path_holds(tmp_path: Path) -> None:
+    path = tmp_path / 'a "b" $c 5%\\d'
+    path.write_text("ticket")
+    path.chmod(0o600)
+    lines = unit(World(tmp_path), ticket=path).splitlines()
+    assert f"LoadCredential=ticket:{path}".replace("%", "%%") in lines
+
+
+@pytest.mark.parametrize("name", ["a\nExecStartPre=b", "a\udcff"])
+def test_a_path_that_would_be_a_line_of_the_unit_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch(mode=0o600)
+    for wish in (Wish(ticket=path), Wish(config=path)):
+        with pytest.raises(ConfigError, match="rename it"):
+            make_plan(wish, World(tmp_path).machine)
