@@ -48,12 +48,12 @@ def ask(node: Node) -> httpx.Response:
 
 
 def ask_until(node: Node, code: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
-    """Ask until the answer is an error of that code; returns the error object."""
+    """Ask until the answer is an error of that code, `none` for an answer; returns the error object."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = ask(node)
-        error = {} if answer.status_code == 200 else answer.json()["error"]
-        if error.get("code") == code:
+        error = {"code": "none"} if answer.status_code == 200 else answer.json()["error"]
+        if error["code"] == code:
             return error
         assert time.monotonic() < deadline, (answer.status_code, error)
 
@@ -131,11 +131,12 @@ def trust(home: Path, *arguments: str) -> tuple[int, Any, str]:
 
 def test_pins_outlive_the_process_and_a_change_counts_at_once(mesh: Mesh, two_tpms: list[SoftwareTpm]) -> None:
     tpm, _ = two_tpms
-    host = host_with(mesh, tpm)
+    meeting = mesh.host("--backend", "echo:?name=elsewhere")  # where a host that was started anew finds its mesh
+    host = host_with(mesh, tpm, meeting.ticket)
     policy = policy_file(mesh.root / "policy.toml", tpm.authority.roots)
     policy.write_text('on_first_use = "pin"\n' + policy.read_text())
     arguments = ["--require-attested-hosts", "--policy", str(policy), "--port", "0"]
-    client = mesh.client(host.ticket, *arguments)
+    client = mesh.client(meeting.ticket, *arguments)
     wait_until_usable(client, "echo")
     shown = host.status()["hardware_key"]
     assert len(shown) == 64
@@ -144,6 +145,12 @@ def test_pins_outlive_the_process_and_a_change_counts_at_once(mesh: Mesh, two_tp
     assert [(pin["endpoint_id"], pin["fingerprint"], pin["by"]) for pin in pins] == [
         (host.endpoint_id, shown, "first-use")
     ]
+    # The host's process ends and another begins, with keys of its own and the same chip: the pin holds.
+    assert host.process.stop() == 0
+    host = mesh.restart(host, "serve", "--backend", "echo:", "--tpm", str(tpm.path))
+    assert host.status()["hardware_key"] == shown
+    ask_until(client, "none")
+    assert trust(client.home, "list")[1] == pins
     code, pin, _ = trust(client.home, "add", host.endpoint_id[:12])
     assert (code, pin["fingerprint"], pin["by"]) == (0, shown, "hand")
     wait_until_usable(client, "echo")
