@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is judged by the clock: on a busy machine these two fail whatever the code does.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # Lets every test directory import `kit`, the fakes that several of them share.
 sys.path.insert(0, str(Path(__file__).parent))

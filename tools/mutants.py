@@ -27,7 +27,7 @@ from tools.mutants_list import CHECKS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("src/sealmesh")
-COPIED = ("src", "tests", "testvectors", "docs", "fuzz", "scripts", "tools", "pyproject.toml")
+COPIED = ("src", "tests", "testvectors", "docs", "fuzz", "scripts", "tools", "packaging", "pyproject.toml")
 TIMEOUT_S = 180
 
 

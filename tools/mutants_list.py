@@ -19,6 +19,18 @@ _A07 = _A + "a07_proven_machine_is_not_the_serving_machine.py"
 _LINKS = ("unit/mesh/test_links.py", _A + "a16_links.py", _A + "a12_silent_streams.py")
 
 CHECKS: list[Check] = [
+    # --- the command line, and engines ---
+    *_of(
+        "cli/service.py",
+        "unit/cli/test_service.py",
+        check_private="never: found.st_mode &",
+        _check_user="never: uid ==",
+        _require_manager="never: machine.uid",
+    ),
+    *_of("backend/links.py", "attacks/test_a24_backend_requests.py", _require_data="return"),
+    *_of("backend/openai.py", "unit/backend/test_openai.py", _check_head="return"),
+    *_of("backend/responses_events.py", "unit/backend/test_responses.py", ChatEvents___check="return"),
+    *_of("backend/responses_request.py", "unit/backend/test_responses_request.py", _check_metadata="never: len("),
     # --- hardening ---
     *_of("hardening/posture.py", "unit/hardening/test_posture.py", require_controls="return"),
     *_of(
@@ -510,6 +522,11 @@ NOT_LISTED: dict[str, str] = {
     "api/connection.py:Handler.check_head": "declares what a handler has",
     "api/doors.py:Doorkeeper.check": "calls checks that are listed",
     "api/openai.py:OpenAIHandler.check_head": "calls checks that are listed",
+    "cli/app.py:verify": "a command, which calls checks that are listed",
+    "cli/bless.py:verify": "a command, which calls checks that are listed",
+    "cli/bless_commands.py:verify": "a command, which calls checks that are listed",
+    "cli/doctor.py:check_lines": "makes words of a finding",
+    "cli/verify.py:verify": "a command, which calls checks that are listed",
     "node/home.py:Home.require_run_state": "words for a command, and no security",
     "attestation/verifier.py:Verifier.verify_standing_untrusted": "ranks only; its steps are listed",
 }

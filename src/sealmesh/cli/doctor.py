@@ -36,7 +36,7 @@ def run_doctor(home: Path | None, *, as_json: bool) -> int:
     """Look at everything, make the attacks, print what came of it.
 
     Returns:
-        0 where all that should hold holds, 1 where an attack worked that should not, or none could be tried.
+        0 where all that should hold holds, 1 where an attack worked that should not, or one or all could not be tried.
 
     Raises:
         ConfigError: No home can be found.
@@ -172,6 +172,9 @@ def ending_lines(report: Report, tone: Tone) -> list[str]:
     if wrong:
         lines.append(tone.style(f"{len(wrong)} of the attacks worked that should not:", "red"))
         lines += [f"  {what}" for what in wrong]
+    elif missed := [one.what for one in report.attempts if one.missed]:
+        lines.append(tone.style(f"{len(missed)} of the attacks could be tried only without protection:", "red"))
+        lines += [f"  {what}" for what in missed]
     elif not report.holds:
         lines.append(tone.style("No attack could be tried, so nothing is shown.", "red"))
     else:

@@ -58,6 +58,12 @@ class Attempt:
         return self.should_hold and self.hardened.result is Result.WORKED
 
     @property
+    def missed(self) -> bool:
+        """Whether an attack that can be made here was not made where it counts: a process that did not start, say."""
+        untried = self.hardened.result is Result.NOT_TRIED
+        return self.should_hold and untried and self.unprotected.result is not Result.NOT_TRIED
+
+    @property
     def shown(self) -> bool:
         """Whether the defence was seen to be what stopped it: it works without."""
         stopped = self.hardened.result in (Result.REFUSED, Result.REPORTED)

@@ -37,7 +37,7 @@ class Report:
     def holds(self) -> bool:
         """Whether all that should hold was tried and held."""
         tried = any(one.should_hold and one.hardened.result is not Result.NOT_TRIED for one in self.attempts)
-        return tried and not any(one.failed for one in self.attempts)
+        return tried and not any(one.failed or one.missed for one in self.attempts)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `docs/reference/doctor.schema.json`."""

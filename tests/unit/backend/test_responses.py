@@ -227,6 +227,7 @@ async def test_a_cut_after_the_first_event_ends_as_failed(pieces: list[bytes]) -
         [*HELLO, chunk({"tool_calls": ["x"]}), *END],
         [*HELLO, chunk(tool(0, "a", "f")), chunk(tool(1, "b", "g")), chunk(tool(0, arguments="x")), *END],
         [*HELLO, b"data: " + b"x" * (limits.SSE_EVENT_MAX + 1)],
+        [*HELLO, b"data: " + b" " * limits.SSE_EVENT_MAX, chunk({"content": "x"})[6:], *END],
         [*HELLO, *(chunk({"content": "y" * (TEXT_MAX // 2)}) for _ in range(3)), *END],
         [*HELLO, *(chunk(tool(index, "c", "f")) for index in range(200)), *END],
     ],

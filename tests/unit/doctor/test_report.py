@@ -48,8 +48,10 @@ def report(*attempts: Attempt, node: dict[str, str] | None = None) -> Report:
         ([attempt(REFUSED)], True),
         ([attempt(REFUSED), attempt(WORKED)], False),
         ([attempt(REFUSED), attempt(WORKED, attacker="root")], True),
-        ([attempt(REFUSED), attempt(UNTRIED)], True),
-        ([attempt(UNTRIED)], False),
+        ([attempt(REFUSED), attempt(UNTRIED, UNTRIED)], True),  # no such tool here
+        ([attempt(REFUSED), attempt(UNTRIED, WORKED)], False),  # the protected process could not be had
+        ([attempt(REFUSED), attempt(UNTRIED, REFUSED)], False),
+        ([attempt(UNTRIED, UNTRIED)], False),
         ([attempt(WORKED, attacker="root")], False),
         ([], False),
     ],
@@ -103,8 +105,9 @@ def test_the_words_say_why_a_refusal_counts() -> None:
     assert "it works without protection" in words(attempt(REFUSED))
     assert "without protection it fails here too" in words(attempt(REFUSED, REFUSED))
     assert "could not be tried without" in words(attempt(REFUSED, UNTRIED))
-    assert "gdb is not installed" in words(attempt(UNTRIED))
-    assert "nothing is shown" in words(attempt(UNTRIED))
+    assert "gdb is not installed" in words(attempt(UNTRIED, UNTRIED))
+    assert "nothing is shown" in words(attempt(UNTRIED, UNTRIED))
+    assert "could be tried only without protection" in words(attempt(REFUSED), attempt(UNTRIED))
 
 
 def test_a_node_that_says_something_else_of_itself_is_told() -> None:
