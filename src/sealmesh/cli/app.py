@@ -312,6 +312,24 @@ def bench(
     raise typer.Exit(run_bench(model, home, runs=runs, streams=streams, tokens=tokens, as_json=json))
 
 
+@app.command()
+def simulate(
+    scenario: Annotated[
+        o.Scenario, typer.Option("--scenario", help="What happens to the mesh.", case_sensitive=False)
+    ] = o.Scenario.SPREAD,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Nodes at the start, 8 to 10000.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same figures.")] = 1,
+    json: o.Json = False,
+) -> None:
+    """Play a whole mesh on a virtual clock: how news spreads, and what it costs.
+
+    The rules are those of real nodes; no network and no running node is needed.
+    """
+    from sealmesh.cli.simulate import run_simulate
+
+    raise typer.Exit(run_simulate(scenario.value, nodes=nodes, seed=seed, as_json=json))
+
+
 trust = typer.Typer(
     help="Hold hosts to their hardware keys: a host that shows another key is refused.\n\n"
     "Works on a running node, which takes the change at once, and on its home without one.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -128,5 +129,16 @@ ConfigFile = Annotated[
 LogFormatOption = Annotated[
     str | None, _option("--log-format", "pretty|json", "Lines for people on stderr, or JSON lines on stdout.", _GENERAL)
 ]
+
+
+class Scenario(enum.Enum):
+    """What `sealmesh simulate` plays; named here so that `--help` loads no simulator."""
+
+    SPREAD = "spread"
+    JOIN = "join"
+    CHURN = "churn"
+    PARTITION = "partition"
+    LIARS = "liars"
+
 
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]

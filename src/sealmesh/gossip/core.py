@@ -131,7 +131,7 @@ class GossipCore:
         self.own_id = own_id
         self.policy = policy
         self.blessed = blessed
-        self.table = RecordTable(capacity=capacity)
+        self.table = RecordTable(capacity=capacity, memo=policy.memo)
         self._random = random
         self._peers: dict[bytes, _Peer] = {}
         self._parted: dict[bytes, _Peer] = {}  # the one that left longest ago comes first

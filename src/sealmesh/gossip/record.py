@@ -20,6 +20,7 @@ from sealmesh.identity.keys import EndpointKey
 from sealmesh.identity.signed import (
     PUBLIC_LENGTH,
     Label,
+    SignatureMemo,
     Signed,
     parse_message_untrusted,
     verify_signed_untrusted,
@@ -275,12 +276,13 @@ def outline_untrusted(data: bytes, *, maximum: int, factor: str) -> tuple[Signed
     return signed, Outline(endpoint_id=message.endpoint_id, sequence=message.sequence)
 
 
-def parse_summary_untrusted(data: bytes, now: float) -> Summary:
+def parse_summary_untrusted(data: bytes, now: float, memo: SignatureMemo | None = None) -> Summary:
     """Check a summary's form, times and signature.
 
     Args:
         data: Encoded `Signed`, as received.
         now: Unix seconds.
+        memo: Signatures that held already [RE-11].
 
     Raises:
         VerificationError: It is not a summary of its owner that counts now; `factor` is `record_expired` or
@@ -308,7 +310,7 @@ def parse_summary_untrusted(data: bytes, now: float) -> Summary:
     _require(message.keys_sequence <= TIME_MAX, factor, "a sequence that is none")
     require_length(message.credentials_digest, DIGEST_LENGTH, factor=factor, what="digest of the credentials")
     # Its owner signed it [RE-9].
-    verify_signed_untrusted(message.endpoint_id, Label.SUMMARY, signed)
+    verify_signed_untrusted(message.endpoint_id, Label.SUMMARY, signed, memo=memo)
     return Summary(
         endpoint_id=message.endpoint_id,
         sequence=message.sequence,

@@ -29,6 +29,7 @@ from sealmesh.gossip.record import (
     record_digest,
 )
 from sealmesh.identity.admission import Admitted
+from sealmesh.identity.signed import SignatureMemo
 from sealmesh.limits import (
     CLIENT_SUMMARY_LIFETIME_S,
     KEYS_LIFETIME_S,
@@ -124,9 +125,11 @@ class RecordTable:
 
     Args:
         capacity: How many owners are held and remembered at most.
+        memo: Signatures that held already [RE-11].
     """
 
-    def __init__(self, *, capacity: int = PEERS_MAX) -> None:
+    def __init__(self, *, capacity: int = PEERS_MAX, memo: SignatureMemo | None = None) -> None:
+        self._memo = memo
         self._capacity = capacity
         self._owners: dict[bytes, _Owner] = {}
         self._by_bucket: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]  # endpoint id -> digest, live ones
@@ -194,7 +197,7 @@ class RecordTable:
             return Outcome.OLDER
         # 3. Form, times, signature; what only a clock refuses is nobody's fault [RE-7] [RE-9].
         try:
-            summary = parse_summary_untrusted(data, now)
+            summary = parse_summary_untrusted(data, now, self._memo)
         except VerificationError as error:
             if error.factor in _NOBODYS_FAULT:
                 return Outcome.IGNORED

@@ -27,7 +27,7 @@ from sealmesh.identity.notices import (
     make_revocations,
     make_successor,
 )
-from sealmesh.identity.signed import PUBLIC_LENGTH, Label, Signed, verify_signed_untrusted
+from sealmesh.identity.signed import PUBLIC_LENGTH, Label, SignatureMemo, Signed, verify_signed_untrusted
 from sealmesh.identity.ticket import Ticket, make_ticket
 from sealmesh.limits import CLOCK_SKEW_S, ISSUERS_MAX, REVOCATIONS_MAX
 
@@ -88,15 +88,17 @@ class AdmissionPolicy:
 
     Args:
         issuer: The mesh's (first) issuer key, 32 bytes.
+        memo: Signatures that held already; one of its own where None.
 
     Raises:
         ConfigError: The key has another length.
     """
 
-    def __init__(self, issuer: bytes) -> None:
+    def __init__(self, issuer: bytes, *, memo: SignatureMemo | None = None) -> None:
         if len(issuer) != PUBLIC_LENGTH:
             raise ConfigError(f"an issuer key has {PUBLIC_LENGTH} bytes, not {len(issuer)}")
         self.mesh_id = mesh_id(issuer)
+        self.memo = SignatureMemo() if memo is None else memo
         # From first to newest. A later one's list of revocations outranks an earlier one's.
         self._issuers: list[_Issuer] = [_Issuer(public=issuer)]
         self._ranks: dict[bytes, int] = {self.mesh_id: 0}
@@ -136,10 +138,14 @@ class AdmissionPolicy:
         # 2. This mesh, by an issuer that counts now [AD-9] [AD-19].
         issuer = self._find_issuer(grant.mesh_id, now)
         # 3. The issuer signed the grant [AD-10].
-        verify_signed_untrusted(issuer, Label.GRANT, credentials.grant, factor=Factor.GRANT_SIGNATURE)
+        verify_signed_untrusted(issuer, Label.GRANT, credentials.grant, factor=Factor.GRANT_SIGNATURE, memo=self.memo)
         # 4. The grant's bearer signed the membership [AD-11].
         verify_signed_untrusted(
-            grant.bearer_key, Label.MEMBER, credentials.membership, factor=Factor.MEMBERSHIP_SIGNATURE
+            grant.bearer_key,
+            Label.MEMBER,
+            credentials.membership,
+            factor=Factor.MEMBERSHIP_SIGNATURE,
+            memo=self.memo,
         )
         membership = Membership.parse_untrusted(credentials.membership.part)
         # 5. The membership is of this grant and of this endpoint [AD-12].

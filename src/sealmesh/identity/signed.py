@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sealmesh.errors import VerificationError
 from sealmesh.identity._codec.admission_pb2 import SignedPart
+from sealmesh.limits import SIGNATURES_REMEMBERED_MAX
 
 PUBLIC_LENGTH: Final = 32
 SEED_LENGTH: Final = 32
@@ -118,7 +119,44 @@ def parse_message_untrusted(kind: type[_MessageT], data: bytes, *, factor: str) 
         raise VerificationError(factor, "malformed") from error
 
 
-def verify_signed_untrusted(public: bytes, label: Label, signed: Signed, *, factor: str | None = None) -> None:
+class SignatureMemo:
+    """Signatures that held, known by exactly the bytes that were checked, so that none is checked twice.
+
+    The same credentials come with every record of their owner, and again when it connects. Only what held is kept: a
+    flood of wrong signatures puts nothing in. The oldest make room.
+
+    Args:
+        capacity: How many are remembered; each takes about 120 bytes.
+    """
+
+    __slots__ = ("_capacity", "_held")
+
+    def __init__(self, capacity: int = SIGNATURES_REMEMBERED_MAX) -> None:
+        self._capacity = capacity
+        self._held: dict[bytes, None] = {}  # in the order in which they were checked
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @staticmethod
+    def name(public: bytes, label: Label, signed: Signed) -> bytes:
+        """SHA-256 of all that decides; key and signature have fixed lengths, and no label runs into a part [AD-1]."""
+        return hashlib.sha256(public + signed.signature + signed_bytes(label, signed.part)).digest()
+
+    def holds(self, name: bytes) -> bool:
+        """Whether a signature over exactly these bytes was checked before."""
+        return name in self._held
+
+    def keep(self, name: bytes) -> None:
+        """Remember one that held."""
+        self._held[name] = None
+        if len(self._held) > self._capacity:
+            del self._held[next(iter(self._held))]
+
+
+def verify_signed_untrusted(
+    public: bytes, label: Label, signed: Signed, *, factor: str | None = None, memo: SignatureMemo | None = None
+) -> None:
     """Check that `signed` was signed for `label` by the owner of `public`.
 
     libsodium's strict verifier: a signature scalar that is not reduced and keys of small order are refused.
@@ -128,6 +166,7 @@ def verify_signed_untrusted(public: bytes, label: Label, signed: Signed, *, fact
         label: What the signature must be for.
         signed: Part and signature, as received.
         factor: The id to refuse under; `<label>_signature` where None.
+        memo: What was checked before; asked first, and told of what holds.
 
     Raises:
         VerificationError: It was not [AD-1].
@@ -136,7 +175,12 @@ def verify_signed_untrusted(public: bytes, label: Label, signed: Signed, *, fact
     if len(public) != PUBLIC_LENGTH:
         raise VerificationError(name, "public key of the wrong length", expected="32 bytes", got=f"{len(public)} bytes")
     require_signature_length(signed.signature, factor=name)
+    known = b"" if memo is None else memo.name(public, label, signed)
+    if memo is not None and memo.holds(known):
+        return
     try:
         nacl.bindings.crypto_sign_open(signed.signature + signed_bytes(label, signed.part), public)
     except (nacl.exceptions.CryptoError, ValueError, TypeError) as error:
         raise VerificationError(name, "the signature does not hold") from error
+    if memo is not None:
+        memo.keep(known)

@@ -28,6 +28,7 @@ from sealmesh.config import Secret, Settings
 from sealmesh.console.app import ConsoleServer
 from sealmesh.errors import ConfigError, SealmeshError, TransportError, VerificationError
 from sealmesh.gossip.core import GossipCore
+from sealmesh.gossip.overlay import Neighbours
 from sealmesh.hardening.measure import Measurement
 from sealmesh.hardening.posture import Posture
 from sealmesh.host.attest import SoftwareAttester
@@ -49,6 +50,7 @@ from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
 from sealmesh.node.local import LocalAsker, NodeAsker
 from sealmesh.node.members import MemberKeeper, mesh_status
+from sealmesh.node.neighbours import NeighbourKeeper
 from sealmesh.node.notices import NoticeKeeper, load_members
 from sealmesh.node.pins import PinKeeper
 from sealmesh.node.plain import PlainSide
@@ -220,6 +222,10 @@ class Node:
             emit=emit,
         )
 
+        self._neighbours = NeighbourKeeper(
+            links=self._links, neighbours=Neighbours(secrets.token_bytes), members=self._members_known
+        )
+
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _make_host(
@@ -355,6 +361,7 @@ class Node:
                 self._publisher.renew_summary()
                 background.append(group.create_task(self._renew_records(), name="sealmesh-records"))
                 background.append(group.create_task(self._joiner.run(), name="sealmesh-join"))
+                background.append(group.create_task(self._neighbours.run(), name="sealmesh-neighbours"))
                 try:
                     await self._serve_apps()
                 finally:
@@ -475,16 +482,20 @@ class Node:
             if self._builds is not None:
                 self._builds.advance(self._verifier.set_policy, self._gossip.blessed_changed)
 
-    def _members_to_try(self) -> list[EndpointAddress]:
-        known = [
+    def _members_known(self) -> list[EndpointAddress]:
+        """Every other member that says where it can be reached, and is not leaving."""
+        return [
             EndpointAddress(
                 endpoint_id=entry.summary.endpoint_id,
                 addresses=entry.summary.addresses,
                 relay_url=entry.summary.relay_url or None,
             )
             for entry in self._core.table.entries()
-            if entry.summary.addresses
+            if entry.summary.addresses and not entry.summary.leaving and entry.summary.endpoint_id != self._key.public
         ]
+
+    def _members_to_try(self) -> list[EndpointAddress]:
+        known = self._members_known()
         tried = {address.endpoint_id: address for address in [*self._mesh.bootstrap, *known]}
         tried.pop(self._key.public, None)
         return list(tried.values())

@@ -6,7 +6,7 @@ import pytest
 from kit.people import Randomness
 from sealmesh.errors import ConfigError, LocalProtocolError, VerificationError
 from sealmesh.identity.keys import BearerKey, EndpointKey, IssuerKey, Seed, StatementKey
-from sealmesh.identity.signed import Label, Signed, verify_signed_untrusted
+from sealmesh.identity.signed import Label, SignatureMemo, Signed, verify_signed_untrusted
 
 KINDS = (EndpointKey, IssuerKey, BearerKey, StatementKey)
 
@@ -132,3 +132,34 @@ def test_a_signature_has_one_form():
 def test_a_key_of_small_order_signs_nothing(public):
     """With such a key one signature would hold for every part."""
     _refuses(public, Label.SUMMARY, Signed(part=b"part", signature=b"\x01" + bytes(63)))
+
+
+def test_a_memo_passes_exactly_the_bytes_that_held_and_no_others():
+    key, other = EndpointKey.generate(Randomness()), EndpointKey.generate(Randomness("other"))
+    memo, signed = SignatureMemo(), key.sign_part(Label.SUMMARY, b"part")
+    for _ in range(2):
+        verify_signed_untrusted(key.public, Label.SUMMARY, signed, memo=memo)
+    assert len(memo) == 1
+    changed = bytes([signed.signature[0] ^ 1]) + signed.signature[1:]
+    for public, label, part, signature in (
+        (other.public, Label.SUMMARY, b"part", signed.signature),
+        (key.public, Label.KEYS, b"part", signed.signature),
+        (key.public, Label.SUMMARY, b"parts", signed.signature),
+        (key.public, Label.SUMMARY, b"part", changed),
+    ):
+        with pytest.raises(VerificationError):
+            verify_signed_untrusted(public, label, Signed(part=part, signature=signature), memo=memo)
+    assert len(memo) == 1  # what did not hold is not kept
+
+
+def test_a_memo_is_asked_before_anything_is_computed_and_the_oldest_make_room():
+    memo = SignatureMemo(capacity=2)
+    made_up = Signed(part=b"part", signature=bytes(64))
+    name = SignatureMemo.name(bytes(32), Label.SUMMARY, made_up)
+    memo.keep(name)
+    verify_signed_untrusted(bytes(32), Label.SUMMARY, made_up, memo=memo)  # it could not hold if it were computed
+    memo.keep(b"second")
+    memo.keep(b"third")
+    assert len(memo) == 2
+    with pytest.raises(VerificationError):
+        verify_signed_untrusted(bytes(32), Label.SUMMARY, made_up, memo=memo)
