@@ -17,12 +17,19 @@ import httpx
 import pytest
 
 from kit.marker import search
+from kit.sdk import close_clients
 from sealmesh.cli.processes import NodeProcess
 
 if TYPE_CHECKING:
     from tests.acceptance.client_mesh import ClientMesh
 
     from sealmesh.backend.models import ModelFile
+
+
+@pytest.fixture(autouse=True)
+def _clients_are_closed() -> Iterator[None]:
+    yield
+    close_clients()
 
 
 @dataclass

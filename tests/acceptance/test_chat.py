@@ -9,6 +9,7 @@ import openai
 import pytest
 from tests.acceptance.conftest import Mesh, Node
 
+import kit.sdk
 from kit.marker import MARKER
 from sealmesh.cli import demo
 
@@ -26,7 +27,7 @@ def nodes(shared_mesh: Mesh) -> Iterator[tuple[Node, Node]]:
 
 
 def sdk(node: Node) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{node.api_url}/v1", api_key="unused", max_retries=0, timeout=60)
+    return kit.sdk.sdk(node.api_url)
 
 
 def plain(node: Node, prompt: str) -> dict:

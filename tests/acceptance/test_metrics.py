@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import httpx
-import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.conftest import Node, mesh_in_temporary_folder
 
 from kit.marker import MARKER
+from kit.sdk import sdk
 
 pytestmark = pytest.mark.process
 SECRET = MARKER
@@ -25,9 +25,9 @@ def test_a_sealed_stream_is_counted_on_both_sides_though_the_app_did_not_ask() -
     with mesh_in_temporary_folder() as mesh:
         host = mesh.host("--backend", "echo:")
         client = mesh.client(host.ticket)
-        sdk = openai.OpenAI(base_url=f"{client.api_url}/v1", api_key="unused", max_retries=0, timeout=60)
+        client_sdk = sdk(client.api_url)
         asked = [{"role": "user", "content": f"{SECRET} two three"}]
-        chunks = list(sdk.chat.completions.create(model="echo", messages=asked, stream=True))
+        chunks = list(client_sdk.chat.completions.create(model="echo", messages=asked, stream=True))
         assert all(chunk.usage is None for chunk in chunks)
         found, served = metrics(client), metrics(host)
         ((labels, requests),) = found["sealmesh_requests"]

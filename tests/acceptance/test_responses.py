@@ -8,6 +8,7 @@ import openai
 import pytest
 from tests.acceptance.conftest import Mesh, Node, mesh_in_temporary_folder
 
+import kit.sdk
 from kit.marker import MARKER
 
 MODEL = "smollm2-135m"
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.process
 
 
 def sdk(node: Node) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{node.api_url}/v1", api_key="unused", max_retries=0, timeout=60)
+    return kit.sdk.sdk(node.api_url)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import pytest
 
 import sealmesh
 from kit.machines import Machine, MachineProcess, two_machines
-from kit.marker import MARKER
+from kit.marker import MARKER, allow
 
 MODEL = "smollm2-135m"
 SLOW = "echo:?tokens=10000&rate=50"
@@ -317,6 +317,8 @@ def test_a_malformed_request_is_a_clear_4xx_and_the_host_untouched(steady: Stead
 def test_a_plain_host_is_seen_and_gets_nothing_unless_that_is_allowed(steady: Steady) -> None:
     made, _, client = steady
     plain = made.start(made.there, "serve", "--backend", "echo:?name=plainly", "--plain")
+    assert plain.recording is not None
+    allow(plain.recording)  # what is not sealed can be read on its way: that is shown below
     client.until(lambda status: any("plainly" in one["models"] and one["refused"] for one in status["peers"]))
     asked = {**CHAT, "model": "plainly"}
     before = client.recorded()
@@ -325,6 +327,8 @@ def test_a_plain_host_is_seen_and_gets_nothing_unless_that_is_allowed(steady: St
     assert PROMPT.encode() not in client.recorded()[len(before) :]
 
     allowing = made.start(made.here, "client", "--allow-plain-hosts")
+    assert allowing.recording is not None
+    allow(allowing.recording)
     allowing.usable("plainly")
     allowing.usable(MODEL)
     answer = allowing.post("/v1/chat/completions", asked)

@@ -71,6 +71,7 @@ def new_asker(world: World, seed: bytes) -> Dialer:
         directory=world.directory,
         keys=world.keys,
         open_stream=world.open_stream,
+        open_plain=world.open_plain,
         rtt_ms=world.rtts.get,
         now=lambda: world.now,
         random=Randomness(seed),

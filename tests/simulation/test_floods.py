@@ -56,6 +56,10 @@ class Forger:
                 await stream.finish()
 
 
+async def never_opened(endpoint_id: bytes) -> Stream:
+    raise AssertionError("a refusal led to plaintext")
+
+
 def dialer_of(world: ProvenWorld) -> Dialer:
     """The real dialer on the real verifier."""
     directory = Directory(verified=world.verifier.verified, refusals=world.verifier.refusals)
@@ -64,6 +68,7 @@ def dialer_of(world: ProvenWorld) -> Dialer:
         directory=directory,
         keys=world.verifier,
         open_stream=world.open_sealed,
+        open_plain=never_opened,
         rtt_ms=lambda _: 1.0,
         now=world.time.now,
         random=Randomness(b"asker"),

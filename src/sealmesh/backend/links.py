@@ -11,18 +11,21 @@ two members with one name. So names are compared without it, and what was looked
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Any, Final
 
 import msgspec
 
 from sealmesh.errors import RequestError
-from sealmesh.limits import JSON_VALUES_MAX
-from sealmesh.wire.jsontext import has_more_values_than
+from sealmesh.limits import JSON_VALUES_MAX, KIB
+from sealmesh.wire.jsontext import fold_long_values, has_more_values_than, unfold_values
 
 #: A request without this holds no member that an engine follows: the name, or an escape that could spell it.
 _MAY_HOLD: Final = re.compile(rb"_url|\\u00[2-7]", re.IGNORECASE)
 _QUESTIONS: Final = ("messages", "input")
 _TOOLS: Final = "tools"
+#: Longer values pass by the parser: no link that a person wrote is so long.
+_LONGEST_PARSED: Final = 16 * KIB
 
 
 def refuse_links_untrusted(body: bytes) -> bytes:
@@ -42,15 +45,18 @@ def refuse_links_untrusted(body: bytes) -> bytes:
     if has_more_values_than(body, JSON_VALUES_MAX):
         words = f"A request with links holds at most {JSON_VALUES_MAX} values."
         raise RequestError(400, "unsupported_content", words)
+    # An image of 32 MiB is not copied on the way through the parser and back (DESIGN.md section 10).
+    token = secrets.token_hex(16).encode()
+    text, values = fold_long_values(body, longest=_LONGEST_PARSED, token=token)
     try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         looked_at: dict[str, Any] = {
             name: msgspec.json.decode(fields[name]) for name in (*_QUESTIONS, _TOOLS) if name in fields
         }
         for name in _QUESTIONS:
             _refuse_in(looked_at.get(name), name)
         _refuse_tool_servers(looked_at.get(_TOOLS))
-        return msgspec.json.encode({**fields, **looked_at})
+        return unfold_values(msgspec.json.encode({**fields, **looked_at}), values, token=token)
     except (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError):
         raise RequestError(400, "invalid_json", "The body is not a JSON object that can be read.") from None
 

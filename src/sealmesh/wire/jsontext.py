@@ -16,6 +16,8 @@ _STRING_OR_NOT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"]++', re
 _NOT_BRACKETS: Final = bytes(each for each in range(256) if each not in b"[]{}")
 _NOT_MARKS: Final = bytes(each for each in range(256) if each not in b"[]{},")
 _COMMA: Final = ord(",")
+_QUOTE: Final = ord('"')
+_IS_NAME: Final = re.compile(rb"[ \t\r\n]*+:")
 _STEP: Final = [0] * 256
 _STEP[ord("[")] = _STEP[ord("{")] = 1
 _STEP[ord("]")] = _STEP[ord("}")] = -1
@@ -89,3 +91,39 @@ def has_more_values_than(text: bytes | bytearray, most: int) -> bool:
             if values > most:
                 return True
     return False
+
+
+def fold_long_values(text: bytes, *, longest: int, token: bytes) -> tuple[bytes, list[memoryview]]:
+    """Stand short names in for string values longer than so many bytes, so that a parser copies none. Linear.
+
+    Args:
+        text: JSON, or what claims to be.
+        longest: Strings up to so many bytes, quotes included, stay; so do the names of members.
+        token: Letters and digits that nobody else knows, so that no string of the text is taken for a stand-in.
+
+    Returns:
+        The text with stand-ins, which begin with `data:` where the value does, and the values in order.
+    """
+    values: list[memoryview] = []
+    pieces: list[bytes | memoryview] = []
+    view, kept_to = memoryview(text), 0
+    for found in _STRING_OR_NOT.finditer(text):
+        start, end = found.span()
+        # What ends with the text is no value of an object, or no string: it may lack its end.
+        if end - start <= longest or text[start] != _QUOTE or end == len(text) or _IS_NAME.match(text, end):
+            continue
+        link = b"data:" if text.startswith(b'"data:', start) else b""
+        pieces += [view[kept_to:start], b'"%b%b:%d"' % (link, token, len(values))]
+        values.append(view[start:end])
+        kept_to = end
+    return b"".join([*pieces, view[kept_to:]]), values
+
+
+def unfold_values(text: bytes, values: list[memoryview], *, token: bytes) -> bytes:
+    """Put the values back that `fold_long_values` took out, with one copy of the whole."""
+    pieces: list[bytes | memoryview] = []
+    kept_to = 0
+    for found in re.finditer(b'"(?:data:)?' + token + rb':(\d+)"', text):
+        pieces += [text[kept_to : found.start()], values[int(found[1])]]
+        kept_to = found.end()
+    return b"".join([*pieces, text[kept_to:]])

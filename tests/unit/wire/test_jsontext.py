@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealmesh.wire.jsontext import has_more_members_than, has_more_values_than, is_deeper_than, is_utf8
+from sealmesh.wire.jsontext import (
+    fold_long_values,
+    has_more_members_than,
+    has_more_values_than,
+    is_deeper_than,
+    is_utf8,
+    unfold_values,
+)
 
 
 @given(text=st.text(), at=st.integers(65_530, 65_540))
@@ -69,3 +76,39 @@ def test_members_are_those_of_the_parsed_value(value: object, separators: tuple[
     assert not has_more_values_than(text, values(value))
     if values(value):
         assert has_more_values_than(bytearray(text), values(value) - 1)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=12),
+        st.recursive(
+            st.text(max_size=40) | st.text('"\\\\a', max_size=40) | st.text("x", max_size=60).map("data:".__add__),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=30), inner, max_size=4),
+            max_leaves=8,
+        ),
+    )
+)
+def test_long_values_come_back_as_they_were(value: dict[str, object]) -> None:
+    text = json.dumps(value).encode()
+    folded, values = fold_long_values(text, longest=10, token=b"t0ken")
+    assert unfold_values(folded, values, token=b"t0ken") == text
+
+    def shape(part: object, *, of: bool) -> object:
+        if isinstance(part, dict):
+            return {key: shape(inner, of=of) for key, inner in part.items()}
+        if isinstance(part, list):
+            return [shape(inner, of=of) for inner in part]
+        assert isinstance(part, str)
+        if of and len(json.dumps(part)) > 10:
+            return "long data" if part.startswith("data:") else "long"
+        if not of and "t0ken" in part:
+            return "long data" if part.startswith("data:") else "long"
+        return part
+
+    assert shape(json.loads(folded), of=False) == shape(value, of=True)
+    assert all(len(each) > 10 for each in values)
+
+
+@pytest.mark.parametrize("text", [b'{"a":"' + b"x" * 40, b'{"a":"' + b"x" * 40 + b'\\"', b'"' + b"x" * 40 + b'"'])
+def test_what_may_lack_its_end_stays(text: bytes) -> None:
+    assert fold_long_values(text, longest=10, token=b"t0ken") == (text, [])
