@@ -109,3 +109,22 @@ def test_what_is_revoked_without_a_node_holds_when_it_starts() -> None:
         again = mesh.restart(first, "serve", "--backend", "echo:", "--bind", bind)
         assert again.status()["mesh"]["revoked"] == 1
         refused_at_the_start(mesh, ticket["ticket"], "revoked_serial")
+
+
+def test_a_node_finds_back_without_whoever_invited_it() -> None:
+    with mesh_in_temporary_folder() as mesh:
+        inviter = mesh.host("--backend", "echo:")
+        second = mesh.host("--backend", "echo:", ticket=inviter.ticket)
+        client = mesh.client(inviter.ticket)
+        until(lambda: second.endpoint_id in kept(client))
+        inviter.process.kill()
+        client.process.kill()
+        again = mesh.restart(client, "client")
+        until(lambda: sees(again, second))
+        until(lambda: ask(again) == 200)
+
+
+def kept(node: Node) -> set[str]:
+    """Whom a node would call after a restart."""
+    path = node.home / "peers.json"
+    return set(json.loads(path.read_text())) if path.exists() else set()

@@ -14,6 +14,7 @@ from sealmesh.config import OPTIONS, Mode, Secret, Settings
 from sealmesh.identity.grants import ALL_ROLES, make_grant, make_membership
 from sealmesh.identity.keys import BearerKey
 from sealmesh.node import builds as blessed
+from sealmesh.node import known
 from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.stores import PinEntry
 
@@ -96,6 +97,7 @@ def test_every_file_of_the_home_is_on_the_page(tmp_path: Path) -> None:
         )
         (home.path / blessed.KEPT).touch()
         (home.path / blessed.OFFERED).touch()
+        (home.path / known.FILE).touch()
         home.write_run(RunState(pid=1, api_url="http://x", console_url=None, token=Secret("t"), endpoint_id=key.public))
         written = {str(path.relative_to(home.path)) for path in home.path.rglob("*") if path.is_file()}
     listed = {match[1] for row in rows("files.md") if (match := re.fullmatch(r"`([^`]+)`", row[0]))}

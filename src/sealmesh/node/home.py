@@ -1,7 +1,7 @@
 """The folder that holds a node's keys and state. `docs/reference/files.md` lists every file in it.
 
 endpoint.key  issuer.key  mesh.json  network.json  revocations  successors.json  sequences.json  suites.json  pins.json
-activations.json
+activations.json  peers.json
 config.toml  policy.toml          written by the operator
 run/lock  run/node.json  run/tmp/  only while a node runs
 """

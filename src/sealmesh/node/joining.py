@@ -12,13 +12,15 @@ from sealmesh.transport.base import EndpointAddress
 #: Between two looks whether this node is connected to anybody; doubles while nobody answers.
 PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 15.0
+#: So many are called at once: of those that a node knew long ago, most may be gone, and each waits for its time-out.
+TOGETHER: Final = 4
 #: A refusal that ends by itself: the member keeps this node off for a while.
 PASSING: Final = frozenset({"misbehaved"})
 _ADDRESSES_SHOWN_MAX: Final = 3
 
 
 class Joiner:
-    """Connects to one member whenever there is no link: the inviter first, then whoever is known.
+    """Connects to members whenever there is no link, a few at once: the inviter first, then whoever is known.
 
     Args:
         connect: Makes a link; raises TransportError.
@@ -76,23 +78,29 @@ class Joiner:
         self._emit({"event": "waiting", "level": "warning", "message": message})
 
     async def _try_all(self) -> bool:
-        """Try every member in turn until a link stands; return whether one does."""
+        """Try members in turn, a few at once, until a link stands; return whether one does."""
         members = self._members()
         refusals: list[NotAdmittedError] = []
-        for address in members:
-            try:
-                await self._connect(address)
-            except NotAdmittedError as error:
-                self._tell_refused(address, error)
-                if error.factor not in PASSING:
-                    refusals.append(error)
-            except TransportError:
-                pass  # not there now
-            else:
+        for start in range(0, len(members), TOGETHER):
+            tried = members[start : start + TOGETHER]
+            answers = await asyncio.gather(*(self._try(address) for address in tried))
+            refusals += [one for one in answers if isinstance(one, NotAdmittedError) and one.factor not in PASSING]
+            if None in answers:
                 return True
         if refusals and len(refusals) == len(members) and not self._was_connected:
             raise refusals[0]
         return False
+
+    async def _try(self, address: EndpointAddress) -> TransportError | None:
+        """None where a link stands, else why not."""
+        try:
+            await self._connect(address)
+        except NotAdmittedError as error:
+            self._tell_refused(address, error)
+            return error
+        except TransportError as error:
+            return error  # not there now
+        return None
 
     def _note_connected(self) -> None:
         self._was_connected = True

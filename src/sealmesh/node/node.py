@@ -48,6 +48,7 @@ from sealmesh.node.home import Home, MeshState, RunState
 from sealmesh.node.host import HostSide, posture_of
 from sealmesh.node.join import new_ticket
 from sealmesh.node.joining import Joiner
+from sealmesh.node.known import KnownPeers
 from sealmesh.node.local import LocalAsker, NodeAsker
 from sealmesh.node.members import MemberKeeper, mesh_status
 from sealmesh.node.neighbours import NeighbourKeeper
@@ -62,7 +63,7 @@ from sealmesh.node.view import MeshView, snapshot
 from sealmesh.routing.directory import Directory
 from sealmesh.sealed.suites import Suite
 from sealmesh.status import NodeStatus
-from sealmesh.transport.base import Endpoint, EndpointAddress, Stream
+from sealmesh.transport.base import Endpoint, Stream
 from sealmesh.wire.framing import StreamKind
 
 if TYPE_CHECKING:
@@ -215,15 +216,23 @@ class Node:
         )
         self._asker = NodeAsker(local=local, mesh=dialer)
         self._board = StatusBoard(self._snapshot)
+        self._known = KnownPeers(
+            home.path,
+            own_id=key.public,
+            inviters=mesh.bootstrap,
+            members=self._members,
+            entries=self._core.table.entries,
+            connected=self._is_linked,
+        )
         self._joiner = Joiner(
             connect=self._links.connect,
             connected=lambda: self._links.count > 0,
-            members=self._members_to_try,
+            members=self._known.to_try,
             emit=emit,
         )
 
         self._neighbours = NeighbourKeeper(
-            links=self._links, neighbours=Neighbours(secrets.token_bytes), members=self._members_known
+            links=self._links, neighbours=Neighbours(secrets.token_bytes), members=self._known.present
         )
 
     # --- parts --------------------------------------------------------------------------------------------------------
@@ -272,6 +281,9 @@ class Node:
         if address is None:
             raise TransportError("nobody says where this member can be reached")
         return await self._links.connect(address)
+
+    def _is_linked(self, endpoint_id: bytes) -> bool:
+        return self._links.get(endpoint_id) is not None
 
     async def _open_sealed(self, endpoint_id: bytes) -> Stream:
         link = await self._link_to(endpoint_id)
@@ -394,7 +406,16 @@ class Node:
                 token=token.reveal(),
                 stop=self._stop.set,
                 pins=PinKeeper(self._pins, shown=self._verifier.fingerprint, reconsider=self._verifier.reconsider),
-                members=self._member_keeper(),
+                members=MemberKeeper(
+                    self._home,
+                    self._members,
+                    own_id=self._key.public,
+                    mesh_name=self._mesh.name,
+                    entries=self._core.table.entries,
+                    connected=self._is_linked,
+                    tell=self._gossip.policy_changed,
+                    now=now,
+                ),
             )
         try:
             api_url = await api.start()
@@ -407,19 +428,8 @@ class Node:
             self._home.remove_run()
             await self._end(api, console)
 
-    def _member_keeper(self) -> MemberKeeper:
-        return MemberKeeper(
-            self._home,
-            self._members,
-            own_id=self._key.public,
-            mesh_name=self._mesh.name,
-            entries=self._core.table.entries,
-            connected=lambda one: self._links.get(one) is not None,
-            tell=self._gossip.policy_changed,
-            now=now,
-        )
-
     async def _end(self, api: ApiServer, console: ConsoleServer | None) -> None:
+        self._known.keep()
         self._emit({"event": "stopping", "message": "stopping: nothing new is taken, running answers are ended"})
         with contextlib.suppress(SealmeshError):
             # Peers learn at once that this node leaves, so that nobody sends it anything more.
@@ -479,26 +489,9 @@ class Node:
             await asyncio.sleep(1.0)
             self._publisher.advance()
             self._notices.advance()
+            self._known.advance(now())
             if self._builds is not None:
                 self._builds.advance(self._verifier.set_policy, self._gossip.blessed_changed)
-
-    def _members_known(self) -> list[EndpointAddress]:
-        """Every other member that says where it can be reached, and is not leaving."""
-        return [
-            EndpointAddress(
-                endpoint_id=entry.summary.endpoint_id,
-                addresses=entry.summary.addresses,
-                relay_url=entry.summary.relay_url or None,
-            )
-            for entry in self._core.table.entries()
-            if entry.summary.addresses and not entry.summary.leaving and entry.summary.endpoint_id != self._key.public
-        ]
-
-    def _members_to_try(self) -> list[EndpointAddress]:
-        known = self._members_known()
-        tried = {address.endpoint_id: address for address in [*self._mesh.bootstrap, *known]}
-        tried.pop(self._key.public, None)
-        return list(tried.values())
 
 
 def _keep_builds(home: Home, policy: Policy) -> BuildsKeeper:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from kit.virtual_time import VirtualTime
+from kit.virtual_time import VirtualTime, settle
 from sealmesh.errors import NotAdmittedError, TransportTimeoutError
-from sealmesh.node.joining import PAUSE_MAX_S, Joiner
+from sealmesh.node.joining import PAUSE_MAX_S, TOGETHER, Joiner
 from sealmesh.transport.base import EndpointAddress
 
 INVITER = EndpointAddress(endpoint_id=bytes([7]) * 32, addresses=("10.0.0.7:4444",))
@@ -109,4 +109,35 @@ async def test_pauses_grow_to_a_bound() -> None:
     soon = world.tries
     await world.time.advance(10 * PAUSE_MAX_S)
     assert soon + 9 <= world.tries <= soon + 11
+    await world.end()
+
+
+async def test_members_that_are_gone_are_not_waited_for_one_by_one() -> None:
+    """Whoever was known long ago may be gone, and each call of one takes its time-out."""
+    gone = [EndpointAddress(endpoint_id=bytes([number]) * 32) for number in range(100, 100 + TOGETHER - 1)]
+    world = World(*gone, INVITER)
+    waiting = asyncio.Event()
+    begun: list[bytes] = []
+
+    async def connect(address: EndpointAddress) -> None:
+        begun.append(address.endpoint_id)
+        if address == INVITER:
+            world.linked = True
+        else:
+            await waiting.wait()
+
+    world.joiner = Joiner(
+        connect=connect,
+        connected=lambda: world.linked,
+        members=lambda: [*gone, INVITER, OTHER],
+        emit=world.events.append,
+        sleep=world.time.sleep,
+    )
+    await world.end()
+    world.linked = False
+    world.task = asyncio.ensure_future(world.joiner.run())
+    await settle()
+    assert begun == [address.endpoint_id for address in [*gone, INVITER]]
+    assert world.linked
+    waiting.set()
     await world.end()
