@@ -31,6 +31,7 @@ from sealmesh.client.challenge import HostLink
 from sealmesh.client.verify import HostVerifier
 from sealmesh.errors import ConfigError, RemoteProtocolError, TransportError, VerificationError
 from sealmesh.identity.signed import Signed
+from sealmesh.node.keyexport import IssuerExport
 
 _HOST = ProvenHost()
 _ANSWER = _HOST.answer()
@@ -47,6 +48,7 @@ _PROOF = SavedProof(
     envelope=_ANSWER.envelope,
     epoch=_EPOCH,
 ).encode()
+_ISSUER_EXPORT = b"sealmesh-issuer-export-1 " + b" ".join((b"ab" * 32, b"cd" * 16, b"ef" * 48)) + b"\n"
 _POLICY = b"""
 minimum = "hardware-rooted"
 max_age = 120
@@ -159,5 +161,6 @@ HARNESS = Harness(
             *(bytes.fromhex(one["message"]) for one in vectors("statements", kind="answer")),
         ],
     ),
+    issuer_export=Target(IssuerExport.decode_untrusted, (ConfigError,), [_ISSUER_EXPORT]),
     policy=Target(parse_policy_untrusted, (ConfigError,), [_POLICY]),
 )

@@ -400,6 +400,11 @@ CHECKS: list[Check] = [
         SeenSuites__may_have_had_key="return: False",
     ),
     *_of("node/keyfiles.py", "unit/node/test_keyfiles.py", check_gives_back="return", check_fits="return"),
+    *_of(
+        "node/keyexport.py",
+        "unit/node/test_keyexport.py",
+        require_passphrase="return",  # noqa: S106 - the name of a check
+    ),
     *_of("host/find.py", "unit/host/test_find.py", check_fits="return"),
     *_of("node/plain.py", _A + "a16_roles.py", PlainSide__handlers="drop: check_asks("),
     *_of("api/openai.py", "unit/api/test_server.py", OpenAIHandler___session="return: session"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -16,8 +18,9 @@ from kit.mesh import LONG_S, Mesh, Node, read_all, show, shown, until
 from kit.people import DAY, People, Randomness
 from kit.virtual_time import settle
 from sealmesh.errors import ConnectionLostError, NotAdmittedError, StreamResetError, TransportError
-from sealmesh.identity.admission import Factor, make_revocations
+from sealmesh.identity.admission import Credentials, Factor, Membership, Role, make_revocations
 from sealmesh.identity.keys import EndpointKey
+from sealmesh.identity.signed import Label
 from sealmesh.limits import ADMISSION_MAX
 from sealmesh.mesh.admission import ACCEPTED, encode_refusal, parse_answer_untrusted
 from sealmesh.mesh.link import Link
@@ -92,6 +95,31 @@ def _revoked(mesh: Mesh, stranger: bytes) -> bytes:
     return ticket.join(stranger).encode()
 
 
+def _climbing(mesh: Mesh, stranger: bytes) -> bytes:
+    """A host, by a ticket for clients."""
+    ticket = mesh.people.ticket(Role.CLIENT)
+    grant = ticket.granted
+    part = Membership(mesh_id=grant.mesh_id, serial=grant.serial, endpoint_id=stranger, roles=Role.HOST).encode()
+    return Credentials(grant=ticket.grant, membership=ticket.bearer.sign_part(Label.MEMBER, part)).encode()
+
+
+def _prolonged(mesh: Mesh, stranger: bytes) -> bytes:
+    """A grant that its holder made to end later."""
+    ticket = mesh.people.ticket()
+    later = dataclasses.replace(ticket.granted, not_after=ticket.granted.not_after + DAY)
+    joined = ticket.join(stranger)
+    return dataclasses.replace(joined, grant=dataclasses.replace(joined.grant, part=later.encode())).encode()
+
+
+def _rewritten(mesh: Mesh, stranger: bytes) -> bytes:
+    """A member's membership with the stranger's endpoint id written into it."""
+    member = mesh.people.member()
+    theirs = Membership.parse_untrusted(member.credentials.membership.part)
+    part = dataclasses.replace(theirs, endpoint_id=stranger).encode()
+    changed = dataclasses.replace(member.credentials.membership, part=part)
+    return dataclasses.replace(member.credentials, membership=changed).encode()
+
+
 def _nothing(mesh: Mesh, stranger: bytes) -> bytes:
     return b""
 
@@ -106,13 +134,17 @@ CLAIMS = {
     Factor.EXPIRED: _expired,
     Factor.NOT_YET_VALID: _early,
     Factor.REVOKED_SERIAL: _revoked,
+    Factor.ROLE: _climbing,
+    Factor.GRANT_SIGNATURE: _prolonged,
+    Factor.MEMBERSHIP_SIGNATURE: _rewritten,
 }
 
 
 @pytest.mark.parametrize(("factor", "claim"), CLAIMS.items(), ids=[str(factor) for factor in CLAIMS])
-async def test_a16_a_stranger_reaches_no_handler_and_is_told_why(
-    guarded: Guarded, factor: Factor, claim: Callable[[Mesh, bytes], bytes]
+async def test_a16_a_stranger_reaches_no_handler_and_both_sides_are_told_why(
+    guarded: Guarded, factor: Factor, claim: Callable[[Mesh, bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "sealmesh.mesh")
     node = await guarded.start()
     stranger = EndpointKey.generate(Randomness("stranger")).public
     credentials = claim(guarded.mesh, stranger)
@@ -127,6 +159,8 @@ async def test_a16_a_stranger_reaches_no_handler_and_is_told_why(
     await settle()
     assert guarded.reached == []
     assert node.links.count == 0
+    told = [record.getMessage() for record in caplog.records if "no link from" in record.getMessage()]
+    assert [stranger.hex()[:12] in line and str(factor) in line for line in told] == [True]
 
 
 @pytest.mark.parametrize("claim", [_nothing, _noise])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +11,8 @@ from sealmesh.cli import options as o
 
 mesh = typer.Typer(
     name="mesh",
-    help="See who is in the mesh, and put somebody out.\n\n"
-    "Works on a running node, which takes a change at once, and, but for `members`, on its home without one.",
+    help="See who is in the mesh, put somebody out, copy the issuer key.\n\n"
+    "`show` and `revoke` work on a running node, which takes a change at once, and on its home without one.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -59,3 +60,34 @@ def revoke(
     from sealmesh.cli.members import revoke as put_out
 
     raise typer.Exit(put_out(target, home, keep_ticket=keep_ticket, as_json=json))
+
+
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="Of the exported key.", show_default=False)]
+_PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="Its first line is the passphrase; asked for without it."),
+]
+
+
+@mesh.command("export-key")
+def export_key(
+    file: _File, passphrase_file: _PassphraseFile = None, home: o.HomeFolder = None, json: o.Json = False
+) -> None:
+    """Write the issuer key to a new file, under a passphrase.
+
+    For a safe, or for a second home that may invite and revoke. A key that is sealed to this machine's TPM comes out
+    too, while the node runs.
+    """
+    from sealmesh.cli.issuer_keys import export_key as write
+
+    raise typer.Exit(write(file, home, passphrase_file=passphrase_file, as_json=json))
+
+
+@mesh.command("import-key")
+def import_key(
+    file: _File, passphrase_file: _PassphraseFile = None, home: o.HomeFolder = None, json: o.Json = False
+) -> None:
+    """Put an exported issuer key into a home that is in its mesh and runs no node."""
+    from sealmesh.cli.issuer_keys import import_key as take
+
+    raise typer.Exit(take(file, home, passphrase_file=passphrase_file, as_json=json))

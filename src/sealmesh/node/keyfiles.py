@@ -98,11 +98,19 @@ class KeyFiles:
             ConfigError: It cannot be written.
         """
         key = kind.generate(random)
+        self.put(key, purpose)
+        return key
+
+    def put(self, key: Key, purpose: str) -> None:
+        """Write a key's file, sealed where there is a chip.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
         content = self._sealed(key, purpose)
         if content is None:
             content = f"{_word(purpose, 1)} {key.seed.reveal().hex()}\n".encode()
         write_private(self.path(purpose), content)
-        return key
 
     def seal(self, kind: type[Key], purpose: str) -> None:
         """Seal a key that lies in a plain file. Without a chip, or without such a file, nothing happens.
