@@ -314,6 +314,23 @@ class BlessedStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutOffStatus:
+    """A member that this node has nothing to do with for now, because it sent what no honest node sends.
+
+    Attributes:
+        endpoint_id: Hex.
+        reason: What it did, in words; parts may be the peer's own text.
+        times: How often it was cut off; each time for twice as long.
+        left_s: Seconds until it is welcome again.
+    """
+
+    endpoint_id: str
+    reason: str
+    times: int
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """The whole of `/api/status`. `posture` is this node's own: control to `on`, `off: why` or `unavailable: why`.
 
@@ -339,3 +356,4 @@ class NodeStatus:
     hardware_key: str = ""
     keys_at_rest: str = "file"
     blessed: BlessedStatus | None = None
+    cut_off: tuple[CutOffStatus, ...] = ()

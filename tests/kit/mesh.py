@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -71,6 +72,7 @@ class Mesh:
         endpoint: Endpoint | None = None,
         gossip: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        elapsed: Callable[[], float] = time.monotonic,
         admission_timeout_s: float = LONG_S,
         kind_timeout_s: float = LONG_S,
         run: bool = True,
@@ -89,6 +91,7 @@ class Mesh:
             on_link=lambda link: node.linked.append(link),
             on_link_lost=lambda link, reason: node.lost.append((link, reason)),
             sleep=sleep,
+            elapsed=elapsed,
             admission_timeout_s=admission_timeout_s,
             kind_timeout_s=kind_timeout_s,
         )

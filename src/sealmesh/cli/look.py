@@ -83,6 +83,7 @@ def status_lines(status: Mapping[str, Any], tone: Tone) -> list[str]:
         ("hardening", posture_words(_map(status, "posture"))),
         ("policy", f"hosts of tier {_text(status, 'policy_minimum')} or better"),
         *([("builds", _blessed_words(_map(status, "blessed")))] if _map(status, "blessed") else []),
+        *[("cut off", _cut_off_words(one)) for one in _maps(_list(status, "cut_off"))],
         ("peers", f"{len(peers)}, {sum(bool(peer.get('connected')) for peer in _maps(peers))} connected"),
         (
             "exchanges",
@@ -234,6 +235,12 @@ def posture_words(posture: Mapping[str, Any]) -> str:
 def _build_word(peer: Mapping[str, Any]) -> str:
     """`blessed` or `unblessed`: the host's own word, judged by the policy's list."""
     return _shown(str(peer.get("build") or "-").partition(":")[0])
+
+
+def _cut_off_words(one: Mapping[str, Any]) -> str:
+    """A member that misbehaved, in a line: what it did is told in words that may be its own."""
+    reason = escape_peer_text(str(one.get("reason", "")), most=REASON_SHOWN_MAX)
+    return f"{short_id(str(one.get('endpoint_id', '')))} for {span(one.get('left_s'))} more: {reason}"
 
 
 def _blessed_words(blessed: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ from sealmesh.limits import (
     GOSSIP_STALL_S,
     READ_CHUNK,
     RECHECK_INTERVAL_S,
-    SHUN_S,
 )
 from sealmesh.mesh.admission import CloseCode
 from sealmesh.mesh.link import Link
@@ -234,8 +233,8 @@ class GossipDriver:
                     if self._on_changed is not None:
                         self._on_changed(action.endpoint_id)
                 case Misbehaved():
-                    _log.warning("cutting %s off: %s", action.peer.hex()[:12], action.reason)
-                    self._links.shun(action.peer, SHUN_S)
+                    seconds = self._links.shun(action.peer, action.reason)
+                    _log.warning("cut %s off for %.0f s: %s", action.peer.hex()[:12], seconds, action.reason)
                 case PolicyChanged():
                     self._recheck()
                     if self._on_policy_changed is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ from sealmesh.limits import (
 )
 from sealmesh.mesh.admission import CloseCode, admit_each_other, cut_floods
 from sealmesh.mesh.link import Link, LinkHook, LostHook, StreamHandler
+from sealmesh.mesh.shunned import CutOff, Shunned
 from sealmesh.transport.base import Connection, Endpoint, EndpointAddress, Stream
 from sealmesh.wire.framing import StreamKind
 
@@ -56,6 +58,7 @@ class Links:
         on_link: Called for every new link.
         on_link_lost: Called when a link is gone, with the reason in words.
         sleep: Waits so many seconds.
+        elapsed: Seconds of a clock that nobody sets.
         admission_timeout_s: For the whole of admission on one connection.
         kind_timeout_s: For the first byte of a stream.
     """
@@ -71,6 +74,7 @@ class Links:
         on_link: LinkHook | None = None,
         on_link_lost: LostHook | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        elapsed: Callable[[], float] = time.monotonic,
         admission_timeout_s: float = ADMISSION_TIMEOUT_S,
         kind_timeout_s: float = STREAM_KIND_TIMEOUT_S,
     ) -> None:
@@ -87,7 +91,8 @@ class Links:
         self._dials: dict[bytes, asyncio.Task[Link | SealmeshError]] = {}
         self._keepers: dict[bytes, asyncio.Task[None]] = {}
         self._kept: dict[bytes, EndpointAddress] = {}
-        self._shunned: dict[bytes, float] = {}  # until when, in the event loop's time
+        self._shunned = Shunned()
+        self._elapsed = elapsed
         self._group: asyncio.TaskGroup | None = None
         self._leaving = False
         self._working = 0  # handlers whose streams end
@@ -171,15 +176,25 @@ class Links:
                 cut += 1
         return cut
 
-    def shun(self, peer_id: bytes, seconds: float) -> None:
-        """Cut a member that misbehaves, and have nothing to do with it for a while [TR-13]."""
-        now = asyncio.get_running_loop().time()
-        # Who holds a ticket makes endpoint ids at will: none of those that are welcome again is kept.
-        self._shunned = {one: until for one, until in self._shunned.items() if now < until}
-        self._shunned[peer_id] = now + seconds
+    def shun(self, peer_id: bytes, reason: str) -> float:
+        """Cut a member that misbehaves, and have nothing to do with it for a while [TR-13].
+
+        Args:
+            peer_id: Who.
+            reason: What it did, in words.
+
+        Returns:
+            For how many seconds; twice as long each time.
+        """
+        seconds = self._shunned.add(peer_id, reason, self._elapsed())
         link = self.get(peer_id)
         if link is not None:
             link.close(CloseCode.MISBEHAVED, "misbehaved")
+        return seconds
+
+    def cut_off(self) -> tuple[CutOff, ...]:
+        """Everybody whom this node has nothing to do with now, and why."""
+        return self._shunned.now(self._elapsed())
 
     # --- one life -----------------------------------------------------------------------------------------------------
 
@@ -310,11 +325,8 @@ class Links:
         """
         if peer_id == self.endpoint.endpoint_id:
             raise NotAdmittedError("own_endpoint", by_peer=False)
-        until = self._shunned.get(peer_id)
-        if until is not None:
-            if asyncio.get_running_loop().time() < until:
-                raise NotAdmittedError("misbehaved", by_peer=False)
-            del self._shunned[peer_id]
+        if self._shunned.holds(peer_id, self._elapsed()):
+            raise NotAdmittedError("misbehaved", by_peer=False)
 
     def _replaces(self, new: Link, old: Link) -> bool:
         """Say which of two connections to one member stays; both sides come to the same answer [TR-11].

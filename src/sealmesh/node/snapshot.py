@@ -91,4 +91,5 @@ def _still(status: NodeStatus) -> tuple[object, ...]:
         status.asked,
         status.served,
         status.policy_minimum,
+        tuple((one.endpoint_id, one.times, one.reason) for one in status.cut_off),
     )

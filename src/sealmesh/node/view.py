@@ -22,6 +22,7 @@ from sealmesh.routing.directory import Directory, HostOffer
 from sealmesh.sealed.suites import Suite
 from sealmesh.status import (
     BlessedStatus,
+    CutOffStatus,
     ExchangeStatus,
     HostAttestation,
     MeshStatus,
@@ -209,6 +210,7 @@ def snapshot(
     hardware_key: str = "",
     keys_at_rest: str = "file",
     blessed: BlessedStatus | None = None,
+    cut_off: tuple[CutOffStatus, ...] = (),
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
     own = asked.status()
@@ -263,4 +265,5 @@ def snapshot(
         hardware_key=hardware_key,
         keys_at_rest=keys_at_rest,
         blessed=blessed,
+        cut_off=cut_off,
     )

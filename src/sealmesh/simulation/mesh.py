@@ -19,7 +19,8 @@ from sealmesh.identity.grants import Role
 from sealmesh.identity.keys import EndpointKey, IssuerKey
 from sealmesh.identity.signed import SignatureMemo
 from sealmesh.identity.ticket import make_ticket
-from sealmesh.limits import GOSSIP_INTERVAL_S, SHUN_S, SUMMARY_LIFETIME_S
+from sealmesh.limits import GOSSIP_INTERVAL_S, SUMMARY_LIFETIME_S
+from sealmesh.mesh.shunned import Shunned
 from sealmesh.simulation.net import Net
 from sealmesh.transport.base import EndpointAddress
 
@@ -73,7 +74,7 @@ class Mesh(Net):
         self.hosts: dict[bytes, Host] = {}
         self.neighbours: dict[bytes, Neighbours] = {}
         self.side: dict[bytes, int] = {}  # where the network is split: who is on which side
-        self.shunned: dict[tuple[bytes, bytes], float] = {}
+        self.shunned: dict[bytes, Shunned] = {}  # by who shuns
         self.dialling = False
         self.misbehaved = 0
         self.wanted: dict[bytes, bytes] = {}  # host to the digest that everybody is to learn
@@ -168,7 +169,10 @@ class Mesh(Net):
     def _reachable(self, who: bytes, peer: bytes) -> bool:
         if peer not in self.cores or self.side.get(who, 0) != self.side.get(peer, 0):
             return False
-        return max(self.shunned.get((who, peer), 0.0), self.shunned.get((peer, who), 0.0)) <= self.now
+        return not (self._shuns(who, peer) or self._shuns(peer, who))
+
+    def _shuns(self, who: bytes, peer: bytes) -> bool:
+        return who in self.shunned and self.shunned[who].holds(peer, self.now)
 
     def ticked(self, who: bytes) -> None:
         """See `Net.ticked`."""
@@ -213,7 +217,7 @@ class Mesh(Net):
                             self.learned[who] = self.now - self.asked_at
             case Misbehaved():
                 self.misbehaved += 1
-                self.shunned[(who, action.peer)] = self.now + SHUN_S
+                self.shunned.setdefault(who, Shunned()).add(action.peer, action.reason, self.now)
                 self.cut_off(who, action)
             case _:
                 pass  # nothing else happens in a scenario

@@ -155,3 +155,12 @@ def test_what_goes_unsealed_is_shown_wherever_one_looks() -> None:
     status["asked"] = {"routes": [{"sealed": "no", "requests": 3}, {"sealed": "xwing", "requests": 9}]}
     assert any("UNSEALED: 3" in line for line in status_lines(status, PLAIN))
     assert not any("UNSEALED" in line for line in status_lines(STATUS, PLAIN))
+
+
+def test_who_is_cut_off_and_why_is_in_the_status() -> None:
+    cut = {"endpoint_id": "ab" * 32, "reason": "bad \x1b[2Jsignature", "times": 2, "left_s": 90.0}
+    lines = status_lines({**STATUS, "cut_off": [cut]}, PLAIN)
+    assert [line for line in lines if line.startswith("cut off")] == [
+        f"cut off    abababababab… for {span(90.0)} more: bad \\x1b[2Jsignature"
+    ]
+    assert not [line for line in status_lines(STATUS, PLAIN) if line.startswith("cut off")]

@@ -154,6 +154,9 @@ async def test_who_sends_what_no_honest_node_sends_is_kept_off(mesh: Mesh, time:
         await stream.write(sent)
         await until(lambda: bool(liar.lost))
     assert "misbehaved" in liar.lost[0][1]
+    (cut,) = b.links.cut_off()
+    assert (cut.endpoint_id, cut.times) == (liar.id, 1)
+    assert "message" in cut.reason
     with pytest.raises(TransportError):
         await liar.links.connect(b.endpoint.address())
 

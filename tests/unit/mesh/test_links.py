@@ -267,15 +267,19 @@ async def test_a_grant_that_ended_cuts_the_link_at_the_next_check() -> None:
 
 async def test_a_member_that_misbehaves_is_kept_off_for_a_while() -> None:
     async with Mesh.running(People()) as mesh:
-        a, b = await mesh.add(), await mesh.add()
+        clock = VirtualTime()
+        a, b = await mesh.add(), await mesh.add(elapsed=clock.elapsed)
         await mesh.link(a, b)
-        b.links.shun(a.id, 1000.0)
+        assert b.links.cut_off() == ()
+        assert b.links.shun(a.id, "did this and that") == 60.0
         await until(lambda: bool(a.lost))
         assert "misbehaved" in a.lost[0][1]
         for one, other in ((a, b), (b, a)):
             with pytest.raises(TransportError):
                 await one.links.connect(other.endpoint.address())
-        b.links.shun(a.id, 0.0)
+        assert [(one.endpoint_id, one.reason) for one in b.links.cut_off()] == [(a.id, "did this and that")]
+        await clock.advance(60)
+        assert b.links.cut_off() == ()
         assert (await a.links.connect(b.endpoint.address())).peer_id == b.id
 
 
@@ -408,16 +412,3 @@ def test_codes_are_stable() -> None:
         "REMOVED": 4,
         "MISBEHAVED": 5,
     }
-
-
-async def test_whom_nobody_shuns_any_more_is_not_remembered() -> None:
-    async with Mesh.running(People()) as mesh:
-        a, b = await mesh.add(), await mesh.add()
-        await mesh.link(b, a)
-        for number in range(100):
-            a.links.shun(number.to_bytes(32, "big"), 0.0)
-        a.links.shun(b.id, LONG_S)
-        assert list(a.links._shunned) == [b.id]
-        await until(lambda: b.links.get(a.id) is None)
-        with pytest.raises(TransportError):
-            await b.links.connect(a.endpoint.address())

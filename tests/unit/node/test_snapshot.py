@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealmesh.node.snapshot import StatusBoard, same
-from sealmesh.status import ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, TokenStatus
+from sealmesh.status import CutOffStatus, ExchangeStatus, MeshStatus, ModelStatus, NodeStatus, PeerStatus, TokenStatus
 
 PEER = PeerStatus(
     endpoint_id="aa",
@@ -29,6 +29,7 @@ PEER = PeerStatus(
     connected=True,
     refused=(),
 )
+CUT_OFF = CutOffStatus(endpoint_id="dd", reason="lies", times=1, left_s=60.0)
 STATUS = NodeStatus(
     version="1",
     endpoint_id="bb",
@@ -40,6 +41,7 @@ STATUS = NodeStatus(
     tokens=TokenStatus(),
     policy_minimum="none",
     uptime_s=1.0,
+    cut_off=(CUT_OFF,),
 )
 
 
@@ -49,6 +51,7 @@ STATUS = NodeStatus(
         {"uptime_s": 9.0},
         {"peers": (replace(PEER, rtt_ms=7.0),)},
         {"peers": (replace(PEER, evidence_age_s=9.0),)},
+        {"cut_off": (replace(CUT_OFF, left_s=9.0),)},
     ],
 )
 def test_what_moves_by_itself_is_no_change(change: dict[str, Any]) -> None:
@@ -81,6 +84,8 @@ def test_what_moves_by_itself_is_no_change(change: dict[str, Any]) -> None:
         {"tokens": TokenStatus(prompt=1)},
         {"policy_minimum": "pinned"},
         {"roles": ("client", "host")},
+        {"cut_off": ()},
+        {"cut_off": (replace(CUT_OFF, times=2),)},
         {"mesh": MeshStatus(id="cc", name="work")},
     ],
 )
