@@ -142,6 +142,7 @@ def ticket(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="TIME", help="30m, 12h or 7d; 30d by default.")
     ] = None,
+    qr: Annotated[bool, typer.Option("--qr", help="Draw it as a QR code too; on a terminal only.")] = False,
     home: o.HomeFolder = None,
     json: o.Json = False,
 ) -> None:
@@ -151,7 +152,7 @@ def ticket(
     """
     from sealmesh.cli.invite import make_invitation
 
-    raise typer.Exit(make_invitation(home, roles=role or (), expires=expires, as_json=json))
+    raise typer.Exit(make_invitation(home, roles=role or (), expires=expires, as_json=json, qr=qr))
 
 
 @app.command()

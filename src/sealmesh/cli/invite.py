@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -28,12 +29,16 @@ _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 LIFETIME_MAX_S: Final = 3650 * 86_400
 
 
-def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | None, as_json: bool) -> int:
-    """Print a new ticket.
+def make_invitation(
+    home: Path | None, *, roles: Sequence[str], expires: str | None, as_json: bool, qr: bool = False
+) -> int:
+    """Print a new ticket, as a QR code too if that is asked for.
 
     Raises:
         ConfigError: No node runs, this home holds no issuer key, or an option cannot be used.
     """
+    if qr and (as_json or not sys.stdout.isatty()):
+        raise ConfigError("--qr draws on a terminal only: leave it out where the output goes elsewhere")
     place = home_of_running_node(find_home(home))
     granted = Role.from_names(*roles) if roles else ALL_ROLES
     lifetime_s = parse_lifetime(expires) if expires else TICKET_LIFETIME_S
@@ -64,6 +69,8 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
         serial = Ticket.decode_untrusted(text).granted.serial.hex()
         print(json.dumps({"ticket": text, "roles": list(granted.names), "expires": until, "serial": serial}))
         return 0
+    if qr:
+        _draw(text)
     print(text)
     tone = Tone.of(sys.stderr)
     say(tone.style(f"This is a secret: until {until} it admits its holder as {', '.join(granted.names)}.", "dim"))
@@ -71,6 +78,18 @@ def make_invitation(home: Path | None, *, roles: Sequence[str], expires: str | N
     if not run.relay_url and not any(_reachable(address) for address in run.addresses):
         say("warning: this node listens on loopback only, so the ticket works on this machine only; see --bind")
     return 0
+
+
+def _draw(text: str) -> None:
+    """A QR code of half blocks; a terminal that is too narrow would break it, and then it is left out."""
+    import segno
+
+    code = segno.make_qr(text, error="l")
+    needed = code.symbol_size()[0]
+    if needed > (columns := shutil.get_terminal_size().columns):
+        say(f"warning: the QR code needs {needed} columns, and this terminal has {columns}: make it wider")
+        return
+    code.terminal(out=sys.stdout, compact=True)
 
 
 def home_of_running_node(path: Path) -> Home:

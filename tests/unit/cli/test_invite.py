@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import segno
 
 from kit.swtpm import SoftwareTpm
 from sealmesh.cli.invite import make_invitation, parse_lifetime
@@ -59,6 +61,45 @@ def test_roles_and_lifetime(home: Home, capsys: pytest.CaptureFixture[str]) -> N
     assert granted.roles == Role.CLIENT
     assert granted.not_after - granted.not_before == 12 * 3600 + 60
     assert said["expires"].endswith("Z")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(home: Home, columns: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a terminal of that width shows."""
+    terminal = _Terminal()
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert make_invitation(home.path, roles=(), expires=None, as_json=False, qr=True) == 0
+    return terminal.getvalue().splitlines()
+
+
+def test_a_terminal_shows_the_ticket_as_a_qr_code_too(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    *code, text = drawn(home, "200", monkeypatch)
+    expected = io.StringIO()
+    segno.make_qr(text, error="l").terminal(out=expected, compact=True)
+    assert len(code) > 20
+    assert code == expected.getvalue().splitlines()
+    assert Ticket.decode_untrusted(text).inviter.endpoint_id == RUN.endpoint_id
+
+
+def test_a_narrow_terminal_shows_no_broken_code(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = drawn(home, "80", monkeypatch)
+    assert len(shown) == 1
+    assert Ticket.decode_untrusted(shown[0])
+    assert "make it wider" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_qr_code_goes_into_a_file(home: Home, as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="terminal only"):
+        make_invitation(home.path, roles=(), expires=None, as_json=as_json, qr=True)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_loopback_node_is_warned_about(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
