@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-.PHONY: help demo test check mutants bench soak setup dev lint types contracts unit lock format clean
+.PHONY: help demo test check mutants bench simulate soak setup dev lint types contracts unit lock format clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ mutants: dev ## Each security check taken out in turn: some test must fail
 
 bench: dev ## First token, gaps, throughput: direct, plain tunnel, sealed
 	@$(PY) -m benchmarks
+
+simulate: dev ## The targets of large meshes: 1,000 nodes in each scenario, 10,000 in two (minutes)
+	@$(PY) -m tools.large_meshes
 
 soak: dev ## Twenty minutes of mixed requests while hosts are killed: nothing wrong, nothing left behind
 	@$(PY) -m tools.soak

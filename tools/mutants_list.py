@@ -439,6 +439,8 @@ CHECKS: list[Check] = [
     *_of("host/rebuild.py", "unit/host/test_rebuild.py", _parse_untrusted="never: has_more_members_than"),
     *_of("backend/links.py", _A + "a24_backend_requests.py", _refuse_in="return", _refuse_tool_servers="return"),
     # --- mesh ---
+    *_of("mesh/shunned.py", "unit/mesh/test_shunned.py", Shunned__holds="return: False"),
+    *_of("identity/signed.py", "unit/identity/test_keys.py", SignatureMemo__holds="return: True"),
     *_of("mesh/links.py", *_LINKS, Links___check_welcome="return", Links___dispatch="never: handler is None"),
     *_of("mesh/admission.py", *_LINKS, cut_floods="yield", _parse_shown_untrusted="never: StreamKind.ADMISSION"),
     *_of("mesh/admission.py", *_LINKS, parse_answer_untrusted="return: None"),

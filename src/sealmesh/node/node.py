@@ -62,7 +62,7 @@ from sealmesh.node.tls import tls_context
 from sealmesh.node.view import MeshView, snapshot
 from sealmesh.routing.directory import Directory
 from sealmesh.sealed.suites import Suite
-from sealmesh.status import CutOffStatus, NodeStatus
+from sealmesh.status import NodeStatus
 from sealmesh.transport.base import Endpoint, Stream
 from sealmesh.wire.framing import StreamKind
 
@@ -230,7 +230,6 @@ class Node:
             members=self._known.to_try,
             emit=emit,
         )
-
         self._neighbours = NeighbourKeeper(
             links=self._links, neighbours=Neighbours(secrets.token_bytes), members=self._known.present
         )
@@ -341,12 +340,7 @@ class Node:
             hardware_key=self._hardware_key(),
             keys_at_rest=self._keys_at_rest,
             blessed=None if self._builds is None else self._builds.status(),
-            cut_off=tuple(
-                CutOffStatus(
-                    endpoint_id=one.endpoint_id.hex(), reason=one.reason, times=one.times, left_s=round(one.left_s, 1)
-                )
-                for one in self._links.cut_off()
-            ),
+            cut_off=self._links.cut_off(),
         )
 
     def _hardware_key(self) -> str:

@@ -16,6 +16,7 @@ from sealmesh.gossip.record import Summary
 from sealmesh.gossip.table import Entry
 from sealmesh.host.serve import HostCounters
 from sealmesh.identity.grants import Role
+from sealmesh.mesh.shunned import CutOff
 from sealmesh.node.attested import attestation_of
 from sealmesh.node.plain import CAPABILITY as PLAIN
 from sealmesh.routing.directory import Directory, HostOffer
@@ -210,7 +211,7 @@ def snapshot(
     hardware_key: str = "",
     keys_at_rest: str = "file",
     blessed: BlessedStatus | None = None,
-    cut_off: tuple[CutOffStatus, ...] = (),
+    cut_off: Iterable[CutOff] = (),
 ) -> NodeStatus:
     """Take the whole of `/api/status`."""
     own = asked.status()
@@ -265,5 +266,10 @@ def snapshot(
         hardware_key=hardware_key,
         keys_at_rest=keys_at_rest,
         blessed=blessed,
-        cut_off=cut_off,
+        cut_off=tuple(
+            CutOffStatus(
+                endpoint_id=one.endpoint_id.hex(), reason=one.reason, times=one.times, left_s=round(one.left_s, 1)
+            )
+            for one in cut_off
+        ),
     )

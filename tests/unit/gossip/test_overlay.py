@@ -35,14 +35,15 @@ def test_who_is_away_is_kept_and_others_are_found_meanwhile():
 def test_of_too_many_the_one_that_was_away_longest_is_given_up():
     neighbours = Neighbours(Randomness())
     first = neighbours.step([], CROWD).keep
-    second = neighbours.step(first[:4], CROWD).keep
-    neighbours.step([*first[:4], *second[:1]], CROWD)
-    step = neighbours.step(second[:2], CROWD)
-    while not step.forget:
-        step = neighbours.step(second[:2], CROWD)
+    second = neighbours.step(first[:4], CROWD).keep  # four have gone; in their place come four
+    third = neighbours.step([*first[:4], second[0]], CROWD).keep  # of those, three have gone
+    assert len(neighbours.kept) == 15
+    up = [*first[:4], second[0], third[0]]
+    step = neighbours.step(up, CROWD)  # two more are needed, and there is room for one
+    assert len(step.keep) == 2
+    assert len(step.forget) == 1
+    assert set(step.forget) <= set(first[4:])
     assert len(neighbours.kept) == 16
-    assert set(step.forget) >= {*first[4:]} or set(first[4:]) & set(step.forget)
-    assert not set(second[:2]) & set(step.forget)
 
 
 def test_who_has_left_is_kept_no_more():
