@@ -139,7 +139,7 @@ async def _run_node(
 async def _measure(emit: Emit) -> Measurement | None:
     """The measurement of this installation; None, and a warning, where a file of it cannot be read."""
     try:
-        return await asyncio.to_thread(measure)
+        return await asyncio.to_thread(measure, unclaimed=False)
     except ConfigError as error:
         emit({"event": "warning", "level": "warning", "message": str(error)})
         return None

@@ -60,11 +60,24 @@ def _end_late(kind: Any) -> None:
 
 
 def source_digest(*parts: object) -> str:
-    """Return SHA-256 (hex) of the source of classes and functions, or "" where there is none to read."""
+    """Return SHA-256 (hex) of the source of functions and of classes' own functions, or "" where none can be read.
+
+    A class as a whole is not looked for: that would parse all of the binding, for 0.2 s of each start.
+    """
+    functions = [function for part in parts for function in _functions(part)]
     try:
-        return hashlib.sha256("\n".join(inspect.getsource(one).strip() for one in parts).encode()).hexdigest()  # type: ignore[arg-type]
+        sources = [inspect.getsource(one).strip() for one in functions]
     except (OSError, TypeError):
         return ""
+    fields = [name for part in parts if inspect.isclass(part) for name, _ in vars(part).get("_fields_", ())]
+    return hashlib.sha256("\n".join([*sources, *fields]).encode()).hexdigest() if sources else ""
+
+
+def _functions(part: object) -> list[Callable[..., Any]]:
+    if not inspect.isclass(part):
+        return [part] if callable(part) else []
+    own = (getattr(one, "__func__", one) for one in vars(part).values())
+    return [one for one in own if inspect.isfunction(one)]
 
 
 def install_fast_copy(binding: Any, *, known: str) -> bool:

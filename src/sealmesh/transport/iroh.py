@@ -37,8 +37,8 @@ from sealmesh.wire.framing import ALPN
 _log = logging.getLogger("sealmesh.transport")
 
 #: SHA-256 of the source of the code that is replaced below and of what it leans on, as iroh 1.2 ships it.
-BUILDER_SOURCE: Final = "f0a2c183a96462d91175992b7e1358d63a8c907a7cd53084ad0dffc0dc426944"
-CALLS_SOURCE: Final = "a7a6cc3795b71968e3b42548a0a1c32b4aadc573d0d9873cc310f12606bf6f64"
+BUILDER_SOURCE: Final = "2c92b0e57e70b6d9273aaa81659a55a95d3e9228905ea68b5c8076260fe7e3e4"
+CALLS_SOURCE: Final = "513dc55f6ac2a9c0587bb867664588b7e6678e348a1d7720bf46e82e3a0ea797"
 
 #: Everything that the binding raises: its own errors, and panics of the library below as `InternalError`.
 _NATIVE_ERRORS: Final = (iroh.IrohError, iroh_ffi.InternalError)

@@ -184,6 +184,17 @@ def test_a_note_that_says_nothing_of_the_kind(environment: Environment, content:
     assert measure(environment).unblessed == ()
 
 
+def test_a_host_hashes_nothing_that_it_would_not_claim(environment: Environment) -> None:
+    blessed = measure(environment)
+    assert measure(environment, unclaimed=False) == blessed
+    note = next(environment.sites[0].glob("*.dist-info")) / "direct_url.json"
+    note.write_text('{"url": "file:///somewhere", "dir_info": {"editable": true}}')
+    whole, claim = measure(environment), measure(environment, unclaimed=False)
+    assert (whole.files, claim.files) == (blessed.files, 0)
+    assert claim.claimed == whole.claimed == b""
+    assert claim.unblessed == whole.unblessed != ()
+
+
 def test_code_from_outside_is_unblessed(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (environment.sites[0] / "more.pth").write_text(f"# a comment\nimport os\nthing\nnowhere\n{tmp_path}/elsewhere\n")
