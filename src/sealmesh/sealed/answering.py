@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import cast
 
 from sealmesh.errors import LocalProtocolError, RemoteProtocolError
@@ -146,8 +147,9 @@ class AnsweringEnd(Exchange):
             return
         self._fail(RemoteProtocolError("the request ended without its authenticated end"))
 
+    @abc.abstractmethod
     def _open_request_untrusted(self, now: float) -> None:
-        raise NotImplementedError
+        """Read what comes before the first frame of the request."""
 
     def _count_received_untrusted(self, length: int) -> None:
         """Bound the request's body [EX-38]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import cast
 
 from sealmesh.attestation.verified import VerifiedHost
@@ -211,8 +212,9 @@ class AskingEnd(Exchange):
             return
         self._start_reading_untrusted(first)
 
+    @abc.abstractmethod
     def _start_reading_untrusted(self, first: int) -> None:
-        raise NotImplementedError
+        """Read what comes before the first frame of the answer."""
 
     def _read_refusal_untrusted(self, events: list[Event]) -> None:
         refusal = self._cutter.take(REFUSAL_LENGTH)

@@ -7,6 +7,7 @@ docs/spec/exchange.md.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from typing import Final, NoReturn, assert_never
 
@@ -64,7 +65,7 @@ def check_nothing_follows_untrusted(held: int) -> None:
         raise RemoteProtocolError("bytes follow the end", code=2)
 
 
-class Exchange:
+class Exchange(abc.ABC):
     """What both ends share: two directions, one written by us and one read.
 
     Args:
@@ -163,6 +164,7 @@ class Exchange:
 
     def _count_sent(self, length: int) -> None:
         """Only a request's body is bounded."""
+        del length
 
     # --- what is received -----------------------------------------------------------------------------------------
 
@@ -208,11 +210,13 @@ class Exchange:
             case _:
                 assert_never(kind)
 
+    @abc.abstractmethod
     def _accept_head_untrusted(self, content: memoryview, events: list[Event]) -> None:
-        raise NotImplementedError
+        """Take the other side's HEAD, which has authenticated."""
 
     def _count_received_untrusted(self, length: int) -> None:
         """Only a request's body is bounded: a response streams through."""
+        del length
 
     def _fail(self, error: RemoteProtocolError) -> NoReturn:
         """The first failure is the end of everything [EX-20]."""
