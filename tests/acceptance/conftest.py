@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,32 +70,35 @@ class Mesh:
         self.recordings: dict[str, Path] = {}
         self._nodes: list[Node] = []
 
-    def _start(
+    def _launch(
         self,
         command: str,
         arguments: list[str],
         environment: dict[str, str],
         home: Path | None = None,
         *,
-        interpreter: Path | None = None,
-    ) -> Node:
+        kind: Callable[..., NodeProcess] = NodeProcess,
+    ) -> Callable[[], Node]:
+        """Start a node; what is returned waits until it can be used."""
         home = home or self.next_home(command)
         self._count += 1
         environment = {"SEALMESH_TPM": "none", **environment}  # no test writes to the machine's own chip
-        process = self._stack.enter_context(
-            NodeProcess(command, home=home, arguments=arguments, environment=environment, interpreter=interpreter)
-        )
-        ready = process.wait_for("ready")
-        node = Node(
-            process=process,
-            home=home,
-            api_url=ready["api_url"],
-            console_url=ready["console_url"],
-            endpoint_id=ready["endpoint_id"],
-            ticket=ready.get("ticket", ""),
-        )
-        self._nodes.append(node)
-        return node
+        process = self._stack.enter_context(kind(command, home=home, arguments=arguments, environment=environment))
+
+        def ready() -> Node:
+            said = process.wait_for("ready")
+            node = Node(
+                process=process,
+                home=home,
+                api_url=said["api_url"],
+                console_url=said["console_url"],
+                endpoint_id=said["endpoint_id"],
+                ticket=said.get("ticket", ""),
+            )
+            self._nodes.append(node)
+            return node
+
+        return ready
 
     def next_home(self, command: str) -> Path:
         """The home of the node that is started next."""
@@ -109,8 +113,14 @@ class Mesh:
 
     def host(self, *arguments: str, ticket: str = "", interpreter: Path | None = None) -> Node:
         """Start a host, in another environment if one is given; the first one makes the mesh."""
+        return self.launch_host(*arguments, ticket=ticket, kind=partial(NodeProcess, interpreter=interpreter))()
+
+    def launch_host(
+        self, *arguments: str, ticket: str = "", kind: Callable[..., NodeProcess] = NodeProcess
+    ) -> Callable[[], Node]:
+        """Start a host beside others, of another program if one is given; what is returned waits for it."""
         joining = ["--join-file", str(self.ticket_file(ticket))] if ticket else []
-        return self._start("serve", [*arguments, *joining], {}, interpreter=interpreter)
+        return self._launch("serve", [*arguments, *joining], {}, kind=kind)
 
     def client(self, ticket: str, *arguments: str, record: bool = False) -> Node:
         """Start a client of the mesh, recording its streams if asked."""
@@ -118,14 +128,14 @@ class Mesh:
         if record:
             folder = self.root / f"recording-{self._count}"
             environment["SEALMESH_RECORD_STREAMS"] = str(folder)
-        node = self._start("client", ["--join-file", str(self.ticket_file(ticket)), *arguments], environment)
+        node = self._launch("client", ["--join-file", str(self.ticket_file(ticket)), *arguments], environment)()
         if record:
             self.recordings[node.endpoint_id] = folder
         return node
 
     def restart(self, node: Node, command: str, *arguments: str) -> Node:
         """Start a node again on the home of one that was killed."""
-        return self._start(command, list(arguments), {}, node.home)
+        return self._launch(command, list(arguments), {}, node.home)()
 
     def recorded(self, node: Node) -> bytes:
         """Every byte of every stream of a recording client, as a relay would see it."""

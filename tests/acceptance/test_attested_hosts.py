@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,53 +12,15 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from tests.acceptance.conftest import Mesh, Node, wait_until_usable
+from tests.acceptance.attested import PROMPT, ask, ask_until, failed, host_with, policy_file
+from tests.acceptance.conftest import Mesh, wait_until_usable
 
-from kit.marker import MARKER
 from kit.swtpm import SoftwareTpm
 from sealmesh.cli.processes import NodeProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.swtpm, pytest.mark.xdist_group("attested")]
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/reference/attestation.schema.json").read_text())
-PROMPT = f"the asparagus is under the third bridge {MARKER}"
-
-
-def host_with(mesh: Mesh, tpm: SoftwareTpm, ticket: str = "") -> Node:
-    """A host that staples what stands between its chip's certificate and the maker's root."""
-    folder = mesh.next_home("serve") / "endorsements"
-    folder.mkdir(mode=0o700, parents=True)
-    folder.parent.chmod(0o700)
-    (folder / "tpm-issuers.pem").write_bytes(tpm.authority.issuers)
-    return mesh.host("--backend", "echo:", "--tpm", str(tpm.path), ticket=ticket)
-
-
-def policy_file(path: Path, roots: bytes = b"", max_age: int = 600) -> Path:
-    text = f"max_age = {max_age}\n"
-    if roots:
-        text += f"[tpm]\nextra_roots = [{json.dumps(roots.decode())}]\n"
-    path.write_text(text)
-    return path
-
-
-def ask(node: Node) -> httpx.Response:
-    body = {"model": "echo", "messages": [{"role": "user", "content": PROMPT}]}
-    return httpx.post(f"{node.api_url}/v1/chat/completions", json=body, timeout=20)
-
-
-def ask_until(node: Node, code: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
-    """Ask until the answer is an error of that code, `none` for an answer; returns the error object."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        answer = ask(node)
-        error = {"code": "none"} if answer.status_code == 200 else answer.json()["error"]
-        if error["code"] == code:
-            return error
-        assert time.monotonic() < deadline, (answer.status_code, error)
-
-
-def failed(error: dict[str, Any], host: Node) -> dict[str, str]:
-    return {one["id"]: one["status"] for one in error["failed_factors"][host.endpoint_id]}
 
 
 def test_one_good_host_works_until_its_chip_is_stopped(mesh: Mesh, two_tpms: list[SoftwareTpm]) -> None:

@@ -7,12 +7,12 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.acceptance.conftest import Mesh, Node
+from tests.acceptance.attested import wait_for_evidence
+from tests.acceptance.conftest import Mesh
 
 from sealmesh.attestation.proof import SavedProof
 
@@ -26,16 +26,7 @@ def proofs(shared_mesh: Mesh) -> list[Path]:
     second = shared_mesh.host("--backend", "echo:", ticket=first.ticket)
     folder = shared_mesh.root / "evidence"
     client = shared_mesh.client(first.ticket, "--save-evidence", str(folder))
-    return [wait_for_file(client, folder, host.endpoint_id) for host in (first, second)]
-
-
-def wait_for_file(client: Node, folder: Path, endpoint_id: str) -> Path:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        client.status()  # it lives, and this paces the look
-        if found := sorted(folder.glob(f"{endpoint_id}-*.sealmesh")):
-            return found[0]
-    raise AssertionError("no evidence was saved")
+    return [wait_for_evidence(client, folder, host) for host in (first, second)]
 
 
 def verify(*arguments: str | Path) -> tuple[int, list[dict], str]:

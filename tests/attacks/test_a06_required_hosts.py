@@ -2,7 +2,7 @@
 
 The asker's own verifier, directory and dialer, and the host's own prover, over a network in memory; only what a liar
 would change is changed. That the prompt never leaves is counted: no sealed stream is opened. By real processes and
-emulated TPMs: tests/acceptance/test_attested_hosts.py.
+emulated TPMs: tests/acceptance/test_lying_hosts.py.
 """
 
 from __future__ import annotations
